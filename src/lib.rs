@@ -1,0 +1,5 @@
+//! proxyd: an edge reverse proxy that reads nginx.conf.
+//!
+//! The walls between these rooms are in `docs/architecture.md`; `tests/house.rs` enforces them.
+
+pub mod conf;
