@@ -3,3 +3,4 @@
 //! The walls between these rooms are in `docs/architecture.md`; `tests/house.rs` enforces them.
 
 pub mod conf;
+pub mod sys;

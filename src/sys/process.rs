@@ -1,0 +1,188 @@
+//! Attributes of this process and its children: limits, priority, processors, signals, exits.
+
+use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+pub use nix::sys::signal::Signal;
+pub use nix::unistd::Pid;
+
+pub use super::daemon::{Launch, detach_stdio, fork_parent_waits, stderr_to};
+pub use super::title::set_title;
+
+/// How a child ended. Displays as nginx does: `exited with code 2`, `exited on signal 9`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself.
+    Code(i32),
+    /// Killed.
+    Signal {
+        /// The signal's number.
+        number: i32,
+        /// Whether a core file was written.
+        core: bool,
+    },
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Code(code) => write!(f, "exited with code {code}"),
+            Exit::Signal { number, core: false } => write!(f, "exited on signal {number}"),
+            Exit::Signal { number, core: true } => {
+                write!(f, "exited on signal {number} (core dumped)")
+            }
+        }
+    }
+}
+
+/// Reaps every child that has ended, without waiting. One SIGCHLD may stand for several.
+pub fn wait_any() -> Vec<(Pid, Exit)> {
+    let mut ended = Vec::new();
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => ended.push((pid, Exit::Code(code))),
+            Ok(WaitStatus::Signaled(pid, signal, core)) => {
+                ended.push((pid, Exit::Signal { number: signal as i32, core }));
+            }
+            Ok(WaitStatus::StillAlive) => return ended,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return ended,
+        }
+    }
+}
+
+/// Sends a signal.
+pub fn kill(pid: Pid, signal: Signal) -> io::Result<()> {
+    Ok(nix::sys::signal::kill(pid, signal)?)
+}
+
+/// True if a process of that id exists, whoever owns it.
+pub fn exists(pid: Pid) -> bool {
+    !matches!(nix::sys::signal::kill(pid, None), Err(Errno::ESRCH))
+}
+
+/// Makes this process the parent of its descendants' orphans, so that it can reap them. Kept over
+/// exec.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// Binds this process to these processors, counted from 0.
+pub fn set_affinity(cpus: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu)?;
+    }
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
+/// The processors this process may use: its affinity mask, and the CPU quota of its cgroup (v1 or v2)
+/// rounded down; at least 1.
+pub fn cpu_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The nice value, -20 to 20.
+pub fn set_priority(nice: i32) -> io::Result<()> {
+    // SAFETY: takes plain numbers only; 0 is this process.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })?;
+    Ok(())
+}
+
+/// The limit of open descriptors: soft, hard.
+pub fn get_nofile() -> io::Result<(u64, u64)> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?)
+}
+
+/// Sets both limits of open descriptors, as `worker_rlimit_nofile` does. Raising the hard one needs
+/// privileges.
+pub fn set_nofile(limit: u64) -> io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?)
+}
+
+/// Sets both limits of a core file, in bytes (`worker_rlimit_core`).
+pub fn set_core(limit: u64) -> io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_CORE, limit, limit)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::exec::{Program, spawn};
+    use crate::sys::tests::passes_alone;
+    use std::ffi::CString;
+    use std::path::Path;
+
+    fn shell(script: &str) -> Pid {
+        let program = Program::open(Path::new("/bin/sh")).unwrap();
+        let argv = ["sh", "-c", script].map(|word| CString::new(word).unwrap());
+        spawn(&program, &argv, &[], &[]).unwrap()
+    }
+
+    #[test]
+    fn counts_processors() {
+        assert!(cpu_count() >= 1);
+    }
+
+    #[test]
+    fn knows_who_exists() {
+        assert!(exists(Pid::this()));
+        assert!(exists(Pid::from_raw(1)));
+        assert!(!exists(Pid::from_raw(i32::MAX)));
+    }
+
+    #[test]
+    fn exits_read_as_in_nginx() {
+        assert_eq!(Exit::Code(2).to_string(), "exited with code 2");
+        let core = |core| Exit::Signal { number: 11, core }.to_string();
+        assert_eq!(core(false), "exited on signal 11");
+        assert_eq!(core(true), "exited on signal 11 (core dumped)");
+    }
+
+    #[test]
+    fn reaps() {
+        passes_alone("sys::process::tests::reaps_in_its_own_process");
+    }
+
+    #[test]
+    #[ignore = "run by `reaps`"]
+    fn reaps_in_its_own_process() {
+        assert_eq!(wait_any(), []);
+        let (quick, slow) = (shell("exit 7"), shell("read line < /dev/zero; exec cat /dev/zero"));
+        let mut ended = Vec::new();
+        while ended.is_empty() {
+            ended = wait_any();
+        }
+        assert_eq!(ended, [(quick, Exit::Code(7))]);
+        kill(slow, Signal::SIGKILL).unwrap();
+        while ended.len() == 1 {
+            ended.extend(wait_any());
+        }
+        assert_eq!(ended[1], (slow, Exit::Signal { number: 9, core: false }));
+        assert!(!exists(slow));
+    }
+
+    #[test]
+    fn limits() {
+        passes_alone("sys::process::tests::limits_in_its_own_process");
+    }
+
+    #[test]
+    #[ignore = "run by `limits`"]
+    fn limits_in_its_own_process() {
+        set_nofile(100).unwrap();
+        assert_eq!(get_nofile().unwrap(), (100, 100));
+        set_core(0).unwrap();
+        set_priority(5).unwrap();
+        set_affinity(&[0]).unwrap();
+        assert_eq!(cpu_count(), 1);
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let nice = stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap();
+        assert_eq!(nice, "5");
+    }
+}
