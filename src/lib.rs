@@ -3,4 +3,5 @@
 //! The walls between these rooms are in `docs/architecture.md`; `tests/house.rs` enforces them.
 
 pub mod conf;
+pub mod log;
 pub mod sys;
