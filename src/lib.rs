@@ -3,5 +3,8 @@
 //! The walls between these rooms are in `docs/architecture.md`; `tests/house.rs` enforces them.
 
 pub mod conf;
+pub mod ipc;
 pub mod log;
+pub mod net;
 pub mod sys;
+pub mod zone;
