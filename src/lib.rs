@@ -7,4 +7,5 @@ pub mod ipc;
 pub mod log;
 pub mod net;
 pub mod sys;
+pub mod upstream;
 pub mod zone;

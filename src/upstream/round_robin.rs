@@ -1,0 +1,24 @@
+//! Owns smooth weighted round robin: each round every usable peer gains its weight, the richest
+//! wins and pays the total. Must not look at connections or clients.
+
+use super::balance::Tried;
+use super::peer::{Peers, Seconds};
+
+/// Index of the winner, or `None` when no untried peer is usable.
+pub(super) fn choose(peers: &Peers, tried: &Tried, now: Seconds) -> Option<usize> {
+    let mut best = None;
+    let mut total = 0;
+    for (index, peer) in peers.list.iter().enumerate() {
+        if tried.has(index) || !peer.usable(now) {
+            continue;
+        }
+        total += peer.gain();
+        let richest = best.map(|(_, weight)| weight);
+        if richest.is_none_or(|weight| peer.current_weight() > weight) {
+            best = Some((index, peer.current_weight()));
+        }
+    }
+    let (index, _) = best?;
+    peers.list.get(index)?.pay(total);
+    Some(index)
+}

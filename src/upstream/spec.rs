@@ -1,0 +1,112 @@
+//! Owns what an `upstream` block says, as plain data.
+//! Must not hold running state: equal specifications mean the running group may be kept.
+
+use std::time::Duration;
+
+use crate::net::Address;
+
+use super::balance::Balance;
+
+/// One `upstream { }` block, or the group implied by `proxy_pass http://host:port`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupSpec {
+    /// Name of the block, or `host:port` of an implied group.
+    pub name: String,
+    /// The `server` lines in the order written.
+    pub servers: Vec<ServerSpec>,
+    /// The `keepalive*` directives.
+    pub keepalive: KeepaliveSpec,
+    /// The load balancing method.
+    pub balance: Balance,
+}
+
+impl GroupSpec {
+    /// The group implied by a `proxy_pass` that names no `upstream` block:
+    /// default limits and no kept connections, as in nginx.
+    pub fn implied(name: &str, addresses: Vec<Address>, host_port: Option<(String, u16)>) -> Self {
+        let mut server = ServerSpec::new(name, addresses);
+        server.host_port = host_port;
+        Self {
+            name: name.to_owned(),
+            servers: vec![server],
+            keepalive: KeepaliveSpec::OFF,
+            balance: Balance::RoundRobin,
+        }
+    }
+}
+
+/// One `server` line; each of its addresses becomes a peer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSpec {
+    /// As written in the configuration.
+    pub name: String,
+    /// Empty when the name could not be resolved yet.
+    pub addresses: Vec<Address>,
+    /// What to ask the resolver for when `addresses` is empty.
+    pub host_port: Option<(String, u16)>,
+    /// `weight=`, at least 1.
+    pub weight: u32,
+    /// `max_fails=`; 0 turns accounting off.
+    pub max_fails: u32,
+    /// `fail_timeout=`; counted in whole seconds.
+    pub fail_timeout: Duration,
+    /// `backup`.
+    pub backup: bool,
+    /// `down`.
+    pub down: bool,
+    /// `max_conns=`, per worker; 0 is no limit.
+    pub max_conns: u32,
+}
+
+impl ServerSpec {
+    /// A server with nginx's defaults: weight 1, `max_fails` 1, `fail_timeout` 10 s.
+    pub fn new(name: &str, addresses: Vec<Address>) -> Self {
+        Self {
+            name: name.to_owned(),
+            addresses,
+            host_port: None,
+            weight: 1,
+            max_fails: 1,
+            fail_timeout: Duration::from_secs(10),
+            backup: false,
+            down: false,
+            max_conns: 0,
+        }
+    }
+}
+
+/// The `keepalive`, `keepalive_requests`, `keepalive_time` and `keepalive_timeout` directives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepaliveSpec {
+    /// Idle connections kept per worker; 0 keeps none.
+    pub connections: usize,
+    /// Whether a connection is reused only under the settings that opened it.
+    pub local: bool,
+    /// Requests on one connection before it is closed.
+    pub requests: u64,
+    /// Age after which a connection is closed instead of kept.
+    pub time: Duration,
+    /// How long a connection may stay idle.
+    pub timeout: Duration,
+}
+
+impl KeepaliveSpec {
+    /// No kept connections: `keepalive 0`, and implied groups.
+    pub const OFF: Self = Self { connections: 0, ..Self::DEFAULT };
+
+    // Since 1.29.7 an upstream block keeps connections without being asked.
+    const DEFAULT: Self = Self {
+        connections: 32,
+        local: true,
+        requests: 1000,
+        time: Duration::from_hours(1),
+        timeout: Duration::from_mins(1),
+    };
+}
+
+/// An `upstream` block without a `keepalive` directive.
+impl Default for KeepaliveSpec {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
