@@ -1,0 +1,101 @@
+//! Owns the two directions of a body: what the client sends, what is sent to the client.
+//!
+//! Must not know how a body is framed on the wire towards the client; `conn` frames what it is given.
+
+use super::origin::Answer;
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// The answer's body.
+#[derive(Debug, Default)]
+pub enum Body {
+    #[default]
+    Empty,
+    /// Bytes in memory.
+    Bytes(Cow<'static, [u8]>),
+    /// A stretch of a file.
+    File(Slice),
+    /// Several stretches and the text between them (`multipart/byteranges`).
+    Parts(VecDeque<Part>),
+    /// What an upstream server is sending.
+    Upstream(Box<Answer>),
+}
+
+/// A stretch of an open file.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    pub file: Rc<File>,
+    /// Offset of the next byte.
+    pub at: u64,
+    /// Offset after the last byte.
+    pub end: u64,
+}
+
+/// One piece of a body made of several.
+#[derive(Debug)]
+pub enum Part {
+    Bytes(Vec<u8>),
+    Slice(Slice),
+}
+
+impl Slice {
+    /// Appends up to `room` bytes. A file that has become shorter is an error: the length was promised.
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> io::Result<()> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let start = out.len();
+        out.resize(start + left.min(room), 0);
+        let got = self.file.read_at(&mut out[start..], self.at);
+        let n = *got.as_ref().unwrap_or(&0);
+        out.truncate(start + n);
+        self.at += n as u64;
+        match got {
+            Ok(0) if left > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(()),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+impl Body {
+    /// Appends at least one and at most about `room` bytes to `out`. `Ready(Ok(false))`: that was
+    /// the last of it. An error means that the body cannot be completed.
+    pub fn poll_fill(
+        &mut self,
+        out: &mut Vec<u8>,
+        room: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        match self {
+            Self::Empty => Poll::Ready(Ok(false)),
+            Self::Bytes(bytes) => {
+                out.extend_from_slice(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Ok(false))
+            }
+            Self::File(slice) => Poll::Ready(slice.fill(out, room).map(|()| slice.at < slice.end)),
+            Self::Parts(parts) => Poll::Ready(next_part(parts, out, room)),
+            Self::Upstream(answer) => answer.poll_fill(out, room, cx),
+        }
+    }
+}
+
+/// Appends from the first part that has something left; true while parts remain.
+fn next_part(parts: &mut VecDeque<Part>, out: &mut Vec<u8>, room: usize) -> io::Result<bool> {
+    match parts.front_mut() {
+        None => return Ok(false),
+        Some(Part::Bytes(bytes)) => out.append(bytes),
+        Some(Part::Slice(slice)) => {
+            slice.fill(out, room)?;
+            if slice.at < slice.end {
+                return Ok(true);
+            }
+        }
+    }
+    parts.pop_front();
+    Ok(!parts.is_empty())
+}

@@ -1,0 +1,127 @@
+//! Owns what is known of a client's connection while it lasts: addresses, counters, the socket and
+//! the bytes read ahead from it.
+//!
+//! Must not know requests or HTTP's grammar; `conn*` speaks the protocol.
+
+use super::io::{self as stream_io, Deadline};
+use crate::net::{Address, Idle, Peer, Stream};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// A client's connection, shared by the connection's task and the request it is serving.
+///
+/// No borrow of `stream` or `input` is ever held over an await.
+#[derive(Debug)]
+pub struct Client {
+    /// `$connection`: serial number in this worker.
+    pub number: u64,
+    /// The other side.
+    pub peer: Peer,
+    /// The address that was bound; `local()` tells the one the client used.
+    pub bound: Address,
+    local: OnceCell<Address>,
+    pub stream: RefCell<Stream>,
+    /// Bytes read from the socket and not yet consumed: a head, a body, the next request.
+    pub input: RefCell<Vec<u8>>,
+    /// All bytes written to the socket.
+    pub sent: Cell<u64>,
+    /// Requests begun on this connection, this one included; `$connection_requests`.
+    pub requests: Cell<u64>,
+    /// The present request had begun to arrive before the last answer was sent; `$pipe`.
+    pub pipelined: Cell<bool>,
+    pub accepted: Instant,
+    /// `keepalive_timeout` of the location that answered last.
+    pub keepalive: Cell<Option<Duration>>,
+    /// The client has closed its side.
+    pub eof: Cell<bool>,
+    /// More bytes wait than the request being served: `poll_gone` cannot look past them.
+    pub blind: Cell<bool>,
+    /// A read or write failed: nothing more can be said to this client.
+    pub broken: Cell<bool>,
+}
+
+impl Client {
+    /// A connection just accepted.
+    pub fn new(number: u64, stream: Stream, peer: Peer, bound: Address) -> Self {
+        Self {
+            number,
+            peer,
+            bound,
+            local: OnceCell::new(),
+            stream: RefCell::new(stream),
+            input: RefCell::new(Vec::new()),
+            sent: Cell::new(0),
+            requests: Cell::new(0),
+            pipelined: Cell::new(false),
+            accepted: Instant::now(),
+            keepalive: Cell::new(None),
+            eof: Cell::new(false),
+            blind: Cell::new(false),
+            broken: Cell::new(false),
+        }
+    }
+
+    /// The address the client connected to. Asked of the kernel only for wildcard sockets, once.
+    pub fn local(&self) -> &Address {
+        self.local.get_or_init(|| {
+            if self.bound.is_wildcard() {
+                self.stream.borrow().local().unwrap_or_else(|_| self.bound.clone())
+            } else {
+                self.bound.clone()
+            }
+        })
+    }
+
+    /// Reads once into `input`, at most `room` bytes. `Ok(0)` is the client's FIN.
+    pub async fn fill(&self, room: usize, limit: Duration) -> io::Result<usize> {
+        let got = stream_io::read(&self.stream, &self.input, room, Deadline::after(limit)).await;
+        match &got {
+            Ok(0) => self.eof.set(true),
+            Err(err) if err.kind() != io::ErrorKind::TimedOut => self.broken.set(true),
+            _ => {}
+        }
+        got
+    }
+
+    /// Writes all of `bytes`; `limit` is the time allowed between two successful writes.
+    pub async fn write_all(&self, bytes: &[u8], limit: Duration) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match stream_io::write(&self.stream, rest, Deadline::after(limit)).await {
+                Ok(n) => {
+                    self.sent.set(self.sent.get() + n as u64);
+                    rest = &rest[n..];
+                }
+                Err(err) => {
+                    self.broken.set(true);
+                    return Err(err);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the client has gone away, as far as can be seen without taking its bytes. Once it has
+    /// sent more (a pipelined request), its going can no longer be told from that.
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
+        if self.eof.get() || self.broken.get() {
+            return true;
+        }
+        if self.blind.get() || !self.input.borrow().is_empty() {
+            return false;
+        }
+        match self.stream.borrow().poll_disturbed(cx) {
+            Poll::Pending | Poll::Ready(Idle::Silent) => false,
+            Poll::Ready(Idle::Data) => {
+                self.blind.set(true);
+                false
+            }
+            Poll::Ready(Idle::Closed) => {
+                self.eof.set(true);
+                true
+            }
+        }
+    }
+}

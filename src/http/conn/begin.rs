@@ -1,0 +1,189 @@
+//! Owns the beginning of a request: its head read and checked, its server found, its connection's
+//! future decided.
+//!
+//! Must not answer; what it refuses goes through the pipeline like any other request.
+
+use super::{fill, log};
+use crate::http::client::Client;
+use crate::http::h1::framing::{self, Persistence};
+use crate::http::h1::head::Version;
+use crate::http::h1::request::RequestParser;
+use crate::http::h1::{Progress, Reject};
+use crate::http::headers::Name;
+use crate::http::io::Deadline;
+use crate::http::modules::connection::Conf;
+use crate::http::request::{Request, Start};
+use crate::http::request_body::RequestBody;
+use crate::http::service::Service;
+use crate::http::snapshot::Snapshot;
+use crate::log::Level;
+use crate::zone::{Gauge, Total};
+use std::io;
+use std::rc::Rc;
+
+/// Read from the socket at a time while a head is read.
+const READ: usize = 4096;
+
+/// How the reading of a head ended.
+pub enum Reading {
+    /// The request may enter the pipeline.
+    Done,
+    /// Answer with this status.
+    Refused(u16),
+    /// The client closed before it sent anything.
+    Nothing,
+    /// Nothing can be answered any more; log this status.
+    Failed(u16),
+}
+
+/// The server's own level that applies before a request names one.
+pub fn default_location(snapshot: &Snapshot, client: &Client) -> (usize, usize) {
+    let local =
+        if snapshot.endpoints.shares_port(&client.bound) { client.local() } else { &client.bound };
+    let server =
+        snapshot.endpoints.find(local, &client.bound).map_or(0, |endpoint| endpoint.default);
+    (server, snapshot.servers.get(server).map_or(0, |s| s.root))
+}
+
+/// The connection directives that apply before a request names a server.
+pub fn default_conf<'a>(snapshot: &'a Snapshot, client: &Client) -> &'a Conf {
+    &snapshot.conf(default_location(snapshot, client).1).connection
+}
+
+/// A request of which nothing has been read.
+pub fn request(service: &Service, client: &Rc<Client>) -> Request {
+    let snapshot = service.snapshot();
+    let (server, location) = default_location(&snapshot, client);
+    let live = service.live();
+    live.counters.count(Total::Requests);
+    live.counters.enter(Gauge::Reading);
+    client.requests.set(client.requests.get() + 1);
+    Request::new(Start { client: client.clone(), snapshot, live, server, location })
+}
+
+/// Reads and checks the head. Early refusals are nginx's: a bad line is answered before the rest
+/// of the head has come.
+pub async fn read_head(req: &mut Request) -> Reading {
+    let client = req.client.clone();
+    let snapshot = req.snapshot.clone();
+    let conf = &snapshot.conf(req.location).connection;
+    let mut parser = RequestParser::new();
+    let mut deadline = Deadline::after(conf.header_timeout);
+    loop {
+        let fed = parser.feed(&conf.limits, &client.input.borrow(), &mut req.head);
+        match fed {
+            Ok(Progress::Complete { len }) => {
+                client.input.borrow_mut().drain(..len);
+                req.received += req.head.size as u64;
+                return match enter(req) {
+                    Ok(()) => Reading::Done,
+                    Err(reject) => refuse(req, &reject),
+                };
+            }
+            Ok(Progress::Partial) => {}
+            Err(reject) => {
+                if req.head.version != Version::Http09 || !req.head.headers.is_empty() {
+                    req.received += client.input.borrow().len() as u64;
+                }
+                find_server(req);
+                return refuse(req, &reject);
+            }
+        }
+        match fill(&client, READ, &mut deadline).await {
+            Ok(n) if n > 0 => {}
+            outcome => return cut_short(req, &parser, outcome),
+        }
+    }
+}
+
+/// The client closed, reset or timed out before its head was complete.
+fn cut_short(req: &mut Request, parser: &RequestParser, outcome: io::Result<usize>) -> Reading {
+    let started = !req.client.input.borrow().is_empty();
+    let first = req.client.requests.get() == 1;
+    req.client.broken.set(true);
+    match outcome {
+        Err(err) if err.kind() == io::ErrorKind::TimedOut => {
+            let action = parser.action();
+            log(
+                req,
+                Level::Info,
+                format_args!("client timed out (110: Connection timed out) while {action}"),
+            );
+            if started { Reading::Failed(408) } else { Reading::Nothing }
+        }
+        Err(err) => {
+            let (why, action) = (crate::log::os_error(&err), parser.action());
+            log(req, Level::Info, format_args!("recv() failed{why} while {action}"));
+            if started { Reading::Failed(400) } else { Reading::Nothing }
+        }
+        Ok(_) if started => {
+            let action = parser.action();
+            log(
+                req,
+                Level::Info,
+                format_args!("client prematurely closed connection while {action}"),
+            );
+            Reading::Failed(400)
+        }
+        Ok(_) => {
+            if first {
+                log(
+                    req,
+                    Level::Info,
+                    format_args!("client closed connection while waiting for request"),
+                );
+            }
+            Reading::Nothing
+        }
+    }
+}
+
+/// Logs a refusal as nginx does, at info, and answers with its status.
+fn refuse(req: &mut Request, reject: &Reject) -> Reading {
+    req.keepalive = false;
+    req.refused = true;
+    req.log(Level::Info, format_args!("{}", reject.why));
+    Reading::Refused(reject.status)
+}
+
+/// What follows from a complete head.
+fn enter(req: &mut Request) -> Result<(), Reject> {
+    req.live.counters.shift(Gauge::Reading, Gauge::Writing);
+    req.writing = true;
+    for line in req.head.dropped_lines() {
+        let line = String::from_utf8_lossy(line);
+        req.log(Level::Info, format_args!("client sent invalid header line: \"{line}\""));
+    }
+    find_server(req);
+    req.take_target();
+    let length = framing::check_request(&req.head, false)?;
+    let expects = req.head.headers.get(Name::Expect);
+    let wants_continue = req.head.version == Version::Http11
+        && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    req.body = RequestBody::new(&length, wants_continue);
+    req.keepalive = keeps(req);
+    Ok(())
+}
+
+/// The server by the name the request asks for.
+fn find_server(req: &mut Request) {
+    let snapshot = req.snapshot.clone();
+    let client = &req.client;
+    let local =
+        if snapshot.endpoints.shares_port(&client.bound) { client.local() } else { &client.bound };
+    let Some(endpoint) = snapshot.endpoints.find(local, &client.bound) else { return };
+    let found = endpoint.names.find(&req.head.host, req.captures.get_mut(), req.slots.get_mut());
+    if let Some(server) = found {
+        req.server = server;
+        req.location = snapshot.servers[server].root;
+    }
+}
+
+/// Whether the client wants its connection kept.
+fn keeps(req: &Request) -> bool {
+    match framing::persistence(&req.head.headers) {
+        Persistence::Close => false,
+        Persistence::KeepAlive => req.head.version != Version::Http09,
+        Persistence::Default => req.head.version == Version::Http11,
+    }
+}

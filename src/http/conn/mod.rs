@@ -1,0 +1,208 @@
+//! Owns a client's HTTP/1 connection from its first byte to its close.
+//!
+//! Must not decide what a request is answered with; the pipeline does.
+
+mod begin;
+mod close;
+mod head;
+mod pace;
+mod pump;
+mod tunnel;
+
+use super::client::Client;
+use super::io::{self as stream_io, Deadline};
+use super::modules::{access_log, connection};
+use super::pipeline::{self, Verdict};
+use super::request::Request;
+use super::service::Service;
+use crate::log::Level;
+use crate::zone::Gauge;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// What ended a wait for a request.
+enum Waited {
+    /// Bytes are there, or the connection's end.
+    Readable,
+    /// Idle for too long, or the worker is leaving.
+    Over,
+}
+
+/// What a request leaves of its connection.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum After {
+    Keep,
+    /// Close; read for a while before if `linger`.
+    Close {
+        linger: bool,
+    },
+}
+
+/// Serves a connection until it ends. While it is idle it holds no buffer and little else.
+pub async fn serve(service: &Rc<Service>, client: Rc<Client>) {
+    loop {
+        if client.input.borrow().is_empty() {
+            match wait(service, &client).await {
+                Waited::Readable => {}
+                Waited::Over => return close::politely(&client).await,
+            }
+        }
+        // Boxed: what a request needs must not weigh on idle connections.
+        match Box::pin(exchange(service, &client)).await {
+            After::Keep => {}
+            After::Close { linger: false } => return,
+            After::Close { linger: true } => {
+                let snapshot = service.snapshot();
+                let conf = begin::default_conf(&snapshot, &client);
+                return Box::pin(close::linger(&client, conf)).await;
+            }
+        }
+    }
+}
+
+/// Waits for the first byte of a request.
+async fn wait(service: &Service, client: &Client) -> Waited {
+    let first = client.requests.get() == 0;
+    let idle = Idle::enter(service, client);
+    loop {
+        let mut drain = pin!(service.drain_begins.notified());
+        let mut deadline = Deadline::after(idle_limit(service, client, first));
+        let woken = poll_fn(|cx| {
+            if client.stream.borrow().poll_readable(cx).is_ready() {
+                return Poll::Ready(Some(Waited::Readable));
+            }
+            // A connection that has not had its one answer keeps its time to ask.
+            if !first && drain.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            deadline.poll(cx).map(|_| Some(Waited::Over))
+        });
+        let woken = woken.await;
+        let crowded = woken.is_none() && service.make_room();
+        if let Some(waited) = woken.or(crowded.then_some(Waited::Over)) {
+            drop(idle);
+            return waited;
+        }
+    }
+}
+
+/// How long the connection may stay silent now.
+fn idle_limit(service: &Service, client: &Client, first: bool) -> Duration {
+    let snapshot = service.snapshot();
+    let conf = begin::default_conf(&snapshot, client);
+    if first {
+        return conf.header_timeout.saturating_sub(client.accepted.elapsed());
+    }
+    let kept = client.keepalive.get().unwrap_or(conf.keepalive_timeout);
+    service.idle_limit(client, kept, conf.keepalive_min_timeout)
+}
+
+/// Counts the connection as waiting, and takes its buffer away meanwhile.
+struct Idle(Rc<super::live::Live>);
+
+impl Idle {
+    fn enter(service: &Service, client: &Client) -> Self {
+        service.recycle(client.input.take());
+        let live = service.live();
+        live.counters.enter(Gauge::Waiting);
+        Self(live)
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.0.counters.leave(Gauge::Waiting);
+    }
+}
+
+/// One request and its answer.
+async fn exchange(service: &Rc<Service>, client: &Rc<Client>) -> After {
+    let mut req = begin::request(service, client);
+    if client.input.borrow().capacity() == 0 {
+        client.input.replace(service.buffer());
+    }
+    let reading = begin::read_head(&mut req).await;
+    let verdict = match reading {
+        begin::Reading::Done => pipeline::run(&mut req).await,
+        begin::Reading::Refused(status) => pipeline::refuse(&mut req, status).await,
+        begin::Reading::Nothing => return After::Close { linger: false },
+        begin::Reading::Failed(status) => {
+            req.reply.status = status;
+            access_log::run(&mut req);
+            return After::Close { linger: false };
+        }
+    };
+    answer(service, &mut req, verdict).await
+}
+
+/// Sends what the pipeline came to, and settles what becomes of the connection.
+async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> After {
+    let client = req.client.clone();
+    if verdict == Verdict::Close {
+        access_log::run(req);
+        return After::Close { linger: false };
+    }
+    // A client that was never told to go on sends its body or not: what comes next cannot be known.
+    if service.draining().is_some() || (req.body.wants_continue && !req.body.is_read()) {
+        req.keepalive = false;
+    }
+    let mut out = service.buffer();
+    let sent = pump::send(req, &mut out).await;
+    service.recycle(out);
+    if req.reply.status == 101 && sent.is_ok() {
+        tunnel::run(service, req).await;
+        access_log::run(req);
+        return After::Close { linger: false };
+    }
+    access_log::run(req);
+    if sent.is_err() || client.broken.get() {
+        return After::Close { linger: false };
+    }
+    settle(req).await
+}
+
+/// After a complete answer: the rest of the body, then the next request or the end.
+async fn settle(req: &mut Request) -> After {
+    let client = req.client.clone();
+    let snapshot = req.snapshot.clone();
+    let conf = &snapshot.conf(req.location).connection;
+    if req.keepalive && !req.body.is_read() {
+        let discarded = req.body.discard(&client, conf.lingering_timeout).await;
+        req.keepalive = discarded.is_ok();
+    }
+    if req.keepalive && !client.eof.get() {
+        client.keepalive.set(Some(conf.keepalive_timeout));
+        client.blind.set(false);
+        return After::Keep;
+    }
+    let more = !req.body.is_read() || !client.input.borrow().is_empty() || client.blind.get();
+    let linger = match conf.lingering_close {
+        connection::Lingering::Off => false,
+        connection::Lingering::On => more && !client.eof.get(),
+        connection::Lingering::Always => !client.eof.get(),
+    };
+    After::Close { linger }
+}
+
+/// Logs a line about a connection that has no request yet.
+fn log(req: &Request, level: Level, message: std::fmt::Arguments<'_>) {
+    let local = req.client.local();
+    let errors = req.errors();
+    let line = format_args!("{message}, client: {}, server: {local}", req.client.peer);
+    errors.write(level, Some(req.client.number), line);
+}
+
+/// Reads once into the connection's input.
+async fn fill(client: &Client, room: usize, deadline: &mut Deadline) -> std::io::Result<usize> {
+    poll_fn(|cx| {
+        let mut input = client.input.borrow_mut();
+        if let Poll::Ready(done) = stream_io::poll_read(&client.stream, &mut input, room, cx) {
+            return Poll::Ready(done);
+        }
+        deadline.poll(cx).map(Err)
+    })
+    .await
+}

@@ -1,0 +1,290 @@
+//! Owns the sending of an answer: head and first bytes of body in one write, then body and socket
+//! side by side, so that a slow client does not stop the reading of what feeds it.
+//!
+//! Must not know what feeds the body.
+
+use super::head::{self, Framing};
+use super::pace::Pace;
+use crate::http::body::Body;
+use crate::http::client::Client;
+use crate::http::h1::head::Version;
+use crate::http::io::{self as stream_io, Deadline};
+use crate::http::modules::{connection, headers, limit_rate};
+use crate::http::request::Request;
+use crate::log::Level;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// Asked of a body at a time, and held for a slow client, unless the answer says otherwise.
+const ROOM: usize = 64 * 1024;
+
+/// Rounds of reading and writing before other connections get their turn.
+const ROUNDS: usize = 16;
+
+/// The answer could not be sent whole; the connection cannot be used any more.
+#[derive(Debug)]
+pub struct Cut;
+
+/// Sends the reply. `out` is scratch space.
+pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
+    let client = req.client.clone();
+    let snapshot = req.snapshot.clone();
+    let conf = &snapshot.conf(req.location).connection;
+    let framing = head::framing(req, conf);
+    if req.head.version != Version::Http09 && !req.reply.bare {
+        head::write(req, conf, framing, out);
+    }
+    req.reply.head_sent = true;
+    let mut body = std::mem::take(&mut req.reply.body);
+    if req.header_only() || req.reply.status == 101 {
+        let sent = client.write_all(out, conf.send_timeout).await;
+        req.reply.body = body;
+        settle_try(req);
+        return sent.map_err(|_| Cut);
+    }
+    let trailers = framing == Framing::Chunked && headers::has_trailers(req);
+    let pace = limit_rate::begin(req).map(|(rate, after)| Pace::new(rate, after, req.started));
+    let mut pump = Pump {
+        pace,
+        trailers,
+        client: &client,
+        body: &mut body,
+        framing,
+        scratch: Vec::new(),
+        out: std::mem::take(out),
+        at: 0,
+        more: true,
+        failed: None,
+        body_sent: 0,
+        begun: false,
+        room: if req.reply.window > 0 { req.reply.window } else { ROOM },
+        deadline: Deadline::after(conf.send_timeout),
+    };
+    let sent = poll_fn(|cx| pump.poll(cx)).await;
+    req.body_sent = pump.body_sent;
+    *out = std::mem::take(&mut pump.out);
+    let failed = pump.failed.take();
+    req.reply.body = body;
+    settle_try(req);
+    let whole = sent.is_ok() && failed.is_none();
+    if framing == Framing::Plain && req.reply.content_length.is_none() && failed.is_some() {
+        // The end of the connection is the end of this body: only a reset tells that it is not all.
+        let _ = client.stream.borrow().reset_on_close();
+    }
+    report(req, sent, failed)?;
+    if framing == Framing::Plain && req.reply.content_length.is_some_and(|n| n != req.body_sent) {
+        // A length was promised that the body does not have, as when an upstream was asked HEAD for
+        // a client's GET: the client would take the next answer for the rest.
+        req.reply.truncated = true;
+        return Err(Cut);
+    }
+    if trailers && whole {
+        return end(req, out, conf).await;
+    }
+    Ok(())
+}
+
+/// Ends a chunked body whose trailers could be computed only now.
+async fn end(req: &mut Request, out: &mut Vec<u8>, conf: &connection::Conf) -> Result<(), Cut> {
+    headers::trailers(req);
+    out.clear();
+    req.reply.trailers.write_to(out);
+    out.extend_from_slice(b"\r\n");
+    req.body_sent += out.len() as u64;
+    let client = req.client.clone();
+    client.write_all(out, conf.send_timeout).await.map_err(|_| Cut)
+}
+
+/// What is known of an upstream's answer once it has been read, for the log.
+fn settle_try(req: &mut Request) {
+    let Body::Upstream(answer) = &req.reply.body else { return };
+    if let Some(last) = req.tries.last_mut() {
+        last.length = answer.length;
+        (last.sent, last.received) = (answer.sent, answer.received);
+        let ended = answer.ended.unwrap_or_else(Instant::now);
+        last.response = last.began.map(|began| ended.saturating_duration_since(began));
+    }
+    if let Some(trouble) = answer.trouble {
+        let level = if answer.is_done() { Level::Warn } else { Level::Error };
+        req.log(level, format_args!("{trouble}"));
+    }
+}
+
+/// Logs what went wrong; the answer's length or framing makes the client see it.
+fn report(req: &mut Request, sent: io::Result<()>, failed: Option<io::Error>) -> Result<(), Cut> {
+    if let Some(error) = failed {
+        req.reply.truncated = true;
+        if let Body::File(_) | Body::Parts(_) = req.reply.body {
+            req.log(Level::Crit, format_args!("read() failed{}", crate::log::os_error(&error)));
+        }
+        return Err(Cut);
+    }
+    sent.map_err(|error| {
+        if error.kind() == io::ErrorKind::TimedOut {
+            req.log(
+                Level::Info,
+                format_args!(
+                    "client timed out (110: Connection timed out) while sending response to client"
+                ),
+            );
+        }
+        Cut
+    })
+}
+
+struct Pump<'a> {
+    /// `limit_rate`.
+    pace: Option<Pace>,
+    /// Trailers follow: the last chunk is written, the empty line after it is not.
+    trailers: bool,
+    client: &'a Client,
+    body: &'a mut Body,
+    framing: Framing,
+    scratch: Vec<u8>,
+    /// Waiting to be written, from `at` on.
+    out: Vec<u8>,
+    at: usize,
+    /// The body may have more.
+    more: bool,
+    /// Why the body ended early.
+    failed: Option<io::Error>,
+    body_sent: u64,
+    /// Something has been written.
+    begun: bool,
+    room: usize,
+    deadline: Deadline,
+}
+
+impl Pump<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for _ in 0..ROUNDS {
+            let filled =
+                self.more && self.out.len() - self.at < self.room && self.fill(cx).is_ready();
+            let wrote = self.write(cx)?;
+            if self.at == self.out.len() {
+                if self.failed.is_some() || !self.more {
+                    return Poll::Ready(Ok(()));
+                }
+                if !filled {
+                    // Nothing to send and nothing to send it from: is anybody still there?
+                    return self.waiting(true, cx);
+                }
+            } else if !filled && !wrote {
+                // A client that is made to wait may leave.
+                return self.waiting(self.pace.is_some(), cx);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Nothing moves: pending, or the end if `watch` shows that the client has gone.
+    fn waiting(&self, watch: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if watch && self.client.poll_gone(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Pending
+    }
+
+    /// Takes what the body has, framed, into `out`.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.at == self.out.len() {
+            // While there was nothing to write, the client was not slow.
+            self.deadline.restart();
+        }
+        let filled = match self.framing {
+            Framing::Plain => {
+                let before = self.out.len();
+                let room = self.room - (self.out.len() - self.at);
+                let filled = ready!(self.body.poll_fill(&mut self.out, room, cx));
+                self.body_sent += (self.out.len() - before) as u64;
+                filled
+            }
+            Framing::Chunked => {
+                self.scratch.clear();
+                let filled = ready!(self.body.poll_fill(&mut self.scratch, self.room, cx));
+                self.chunk(filled.as_ref().is_ok_and(|more| !more));
+                filled
+            }
+        };
+        match filled {
+            Ok(more) => self.more = more,
+            Err(error) => {
+                self.more = false;
+                // An answer that is wrong from its first byte is none: nothing of it goes out.
+                let invalid = error.kind() == io::ErrorKind::InvalidData;
+                self.failed = Some(error);
+                if invalid && !self.begun && self.body_sent == 0 {
+                    self.out.clear();
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Frames `scratch` as one chunk, and ends the body after the last.
+    fn chunk(&mut self, last: bool) {
+        let before = self.out.len();
+        if !self.scratch.is_empty() {
+            let size = format!("{:x}\r\n", self.scratch.len());
+            self.out.extend_from_slice(size.as_bytes());
+            self.out.extend_from_slice(&self.scratch);
+            self.out.extend_from_slice(b"\r\n");
+        }
+        if last {
+            self.out.extend_from_slice(if self.trailers { b"0\r\n" } else { b"0\r\n\r\n" });
+        }
+        self.body_sent += (self.out.len() - before) as u64;
+    }
+
+    /// Gives the room of what has been written back. A client that never takes all of it at once must
+    /// not make `out` as long as the whole answer.
+    fn forget_written(&mut self) {
+        if self.at == self.out.len() {
+            self.out.clear();
+        } else if self.at >= self.room {
+            self.out.drain(..self.at);
+        } else {
+            return;
+        }
+        self.at = 0;
+    }
+
+    /// Writes once; whether anything went out.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.at == self.out.len() {
+            return Ok(false);
+        }
+        let mut rest = &self.out[self.at..];
+        if let Some(pace) = &mut self.pace {
+            let Poll::Ready(room) = pace.poll(cx) else {
+                self.deadline.restart();
+                return Ok(false);
+            };
+            rest = &rest[..rest.len().min(room)];
+        }
+        match stream_io::poll_write(&self.client.stream, rest, cx) {
+            Poll::Ready(Ok(n)) => {
+                self.client.sent.set(self.client.sent.get() + n as u64);
+                self.at += n;
+                if let Some(pace) = &mut self.pace {
+                    pace.wrote(n);
+                }
+                self.begun = true;
+                self.forget_written();
+                self.deadline.restart();
+                Ok(true)
+            }
+            Poll::Ready(Err(error)) => {
+                self.client.broken.set(true);
+                Err(error)
+            }
+            Poll::Pending => match self.deadline.poll(cx) {
+                Poll::Ready(error) => Err(error),
+                Poll::Pending => Ok(false),
+            },
+        }
+    }
+}

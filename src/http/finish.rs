@@ -1,0 +1,257 @@
+//! Owns the passage from what was written to what is in force: inheritance top down, then each
+//! module's `finish`, then routing tables.
+//!
+//! Must not know any directive by name.
+
+use super::computed::{self, Computed};
+use super::draft::{LocationDraft, Matcher, Scope};
+use super::regex::Regex;
+use super::route::Lookup;
+use super::snapshot::{Kind, Location, Needs, Server, Snapshot};
+use super::template::{self, Piece, Template};
+use super::vars::{Names, Var};
+use crate::conf::{Contexts, Env, Error, Pattern, Severity, Span, Word};
+use crate::log::Level;
+use crate::upstream::GroupSpec;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// What modules may ask while they finish.
+pub struct Finish<'a, 'w> {
+    pub env: &'a mut Env<'w>,
+    pub names: Names,
+    /// Upstream groups so far, and where the named ones stand.
+    pub groups: Vec<GroupSpec>,
+    pub group_names: HashMap<String, usize>,
+    /// Log formats by name.
+    pub formats: HashMap<String, std::sync::Arc<super::modules::access_log::Format>>,
+    /// How the block being finished is introduced; `None` for `http` and `server`.
+    pub matcher: Option<Matcher>,
+    pub context: Contexts,
+    /// Index of the block's first inner location, for modules that enter them by number.
+    pub inner: Vec<usize>,
+    /// Computed variables so far, by their numbers.
+    pub computed: Vec<Option<Computed>>,
+    /// Where each variable name was first used.
+    uses: HashMap<String, Span>,
+    log_files: Vec<PathBuf>,
+    temp_dirs: Vec<PathBuf>,
+    error_logs: Vec<Vec<(Level, usize)>>,
+    locations: Vec<Location>,
+}
+
+impl Finish<'_, '_> {
+    /// Reports an error; finishing goes on so that all are found in one run.
+    pub fn report(&mut self, error: Error) {
+        match error.level {
+            Severity::Warn => self.env.warnings.push(error),
+            Severity::Emerg => self.env.errors.push(error),
+        }
+    }
+
+    /// Compiles a word with variables.
+    pub fn template(&mut self, word: &Word) -> Template {
+        self.template_of(&word.text, word)
+    }
+
+    /// Compiles bytes that come from a word (a part of it, or what it stands for).
+    pub fn template_of(&mut self, text: &[u8], word: &Word) -> Template {
+        let pieces = match template::split(text) {
+            Ok(pieces) => pieces,
+            Err(message) => {
+                self.report(word.error(message));
+                return Template::default();
+            }
+        };
+        for piece in &pieces {
+            if let Piece::Name(name) = piece {
+                self.uses.entry(name.to_ascii_lowercase()).or_insert(word.span);
+            }
+        }
+        let names = &mut self.names;
+        let compiled = template::compile(&pieces, |name| Ok::<_, ()>(names.resolve(name)));
+        compiled.unwrap_or_default()
+    }
+
+    /// Resolves one variable, for those who have to tell what is not found from what is empty.
+    pub fn variable(&mut self, name: &str, word: &Word) -> Var {
+        self.uses.entry(name.to_ascii_lowercase()).or_insert(word.span);
+        self.names.resolve(name)
+    }
+
+    /// Compiles a regular expression and gives its named groups their slots.
+    pub fn regex(&mut self, word: &Word, text: &str, caseless: bool) -> Option<Regex> {
+        match Pattern::new(text, caseless) {
+            Ok(pattern) => {
+                let names =
+                    pattern.names().map(|(n, name)| (n, name.to_owned())).collect::<Vec<_>>();
+                let slots = names.into_iter().map(|(n, name)| (n, self.names.define(&name)));
+                let slots = slots.collect();
+                Some(Regex::new(pattern, slots))
+            }
+            Err(message) => {
+                self.report(word.error(message));
+                None
+            }
+        }
+    }
+
+    /// The index of a log file, opened by the master once for all who write to it.
+    pub fn log_file(&mut self, path: &Path) -> usize {
+        if let Some(at) = self.log_files.iter().position(|p| p == path) {
+            return at;
+        }
+        self.log_files.push(path.to_owned());
+        self.log_files.len() - 1
+    }
+
+    /// A directory for temporary files, made by the master.
+    pub fn temp_dir(&mut self, path: &Path) {
+        if !self.temp_dirs.iter().any(|p| p == path) {
+            self.temp_dirs.push(path.to_owned());
+        }
+    }
+
+    /// The index of a set of error logs.
+    pub fn error_log(&mut self, set: Vec<(Level, usize)>) -> usize {
+        if let Some(at) = self.error_logs.iter().position(|s| *s == set) {
+            return at;
+        }
+        self.error_logs.push(set);
+        self.error_logs.len() - 1
+    }
+}
+
+/// Builds the snapshot; `None` when there were errors (they are in `env`).
+pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
+    push_down(&mut http);
+    let errors_before = env.errors.len();
+    let mut cx = Finish {
+        env,
+        names: Names::default(),
+        groups: Vec::new(),
+        group_names: HashMap::new(),
+        formats: HashMap::new(),
+        matcher: None,
+        context: Contexts::HTTP,
+        inner: Vec::new(),
+        computed: Vec::new(),
+        uses: HashMap::new(),
+        log_files: Vec::new(),
+        temp_dirs: Vec::new(),
+        error_logs: Vec::new(),
+        locations: Vec::new(),
+    };
+    super::modules::define(&http, &mut cx);
+    computed::check_cycles(&mut cx);
+    let mut servers = Vec::with_capacity(http.servers.len());
+    for server in &http.servers {
+        let root = block(server, Kind::Server, Vec::new(), &mut cx);
+        servers.push(Server { name: super::modules::server::first_name(server), root });
+    }
+    let (endpoints, listen) = super::modules::server::endpoints(&http.servers, &mut cx);
+    undefined_variables(&mut cx);
+    if cx.env.errors.len() > errors_before {
+        return None;
+    }
+    Some(Snapshot {
+        servers,
+        endpoints,
+        groups: cx.groups,
+        error_logs: cx.error_logs,
+        slots: cx.names.slots(),
+        computed: cx.computed.into_iter().flatten().collect(),
+        needs: Needs { listen, log_files: cx.log_files, temp_dirs: cx.temp_dirs },
+        locations: cx.locations,
+    })
+}
+
+/// nginx's inheritance: an inner block takes over what it does not say itself.
+fn push_down(outer: &mut Scope) {
+    for server in &mut outer.servers {
+        server.drafts.inherit(&outer.drafts);
+        push_down(server);
+    }
+    for location in &mut outer.locations {
+        location.scope.drafts.inherit(&outer.drafts);
+        if let Matcher::Inner = location.matcher {
+            location.scope.drafts.enter(&outer.drafts);
+        }
+        push_down(&mut location.scope);
+    }
+}
+
+/// Finishes a block and everything in it; its index in the arena.
+fn block(scope: &Scope, kind: Kind, name: Vec<u8>, cx: &mut Finish) -> usize {
+    let mut inner = Lookup::default();
+    let mut numbers = Vec::with_capacity(scope.locations.len());
+    for location in &scope.locations {
+        let Some((kind, name)) = introduce(&location.matcher, cx) else {
+            numbers.push(0);
+            continue;
+        };
+        let at = block(&location.scope, kind, name, cx);
+        register(&mut inner, location, at, cx);
+        numbers.push(at);
+    }
+    inner.link();
+    cx.matcher.clone_from(&scope.matcher);
+    cx.context = scope.context;
+    cx.inner = numbers;
+    let conf = scope.drafts.finish(cx);
+    let auto_redirect = matches!(kind, Kind::Prefix { .. } | Kind::Exact)
+        && name.ends_with(b"/")
+        && conf.proxy.pass.is_some();
+    cx.locations.push(Location { name, kind, conf, inner, auto_redirect });
+    cx.locations.len() - 1
+}
+
+/// Compiles how a location is introduced.
+fn introduce(matcher: &Matcher, cx: &mut Finish) -> Option<(Kind, Vec<u8>)> {
+    Some(match matcher {
+        Matcher::Exact(w) => (Kind::Exact, w.text.clone()),
+        Matcher::Prefix { path, stops_regex } => {
+            (Kind::Prefix { stops_regex: *stops_regex }, path.text.clone())
+        }
+        Matcher::Regex { pattern, caseless } => {
+            let text = pattern.str().map_err(|e| cx.report(e)).ok()?.to_owned();
+            (Kind::Regex(cx.regex(pattern, &text, *caseless)?), pattern.text.clone())
+        }
+        Matcher::Named(w) => (Kind::Named, w.text.clone()),
+        Matcher::Predicate(w) => (Kind::Predicate(cx.template(w)), w.text.clone()),
+        Matcher::Inner => (Kind::Inner, Vec::new()),
+    })
+}
+
+/// Enters a location into its parent's lookup.
+fn register(inner: &mut Lookup, location: &LocationDraft, at: usize, cx: &mut Finish) {
+    let fresh = match &location.matcher {
+        Matcher::Exact(w) => inner.add_exact(&w.text, at),
+        Matcher::Prefix { path, .. } => inner.add_prefix(&path.text, at),
+        Matcher::Named(w) => inner.named.insert(w.text.clone(), at).is_none(),
+        Matcher::Regex { .. } => {
+            inner.regexes.push(at);
+            true
+        }
+        Matcher::Predicate(_) => {
+            inner.predicates.push(at);
+            true
+        }
+        Matcher::Inner => true,
+    };
+    if !fresh {
+        let name = super::draft::shown(&location.matcher);
+        cx.report(Error::new(format!("duplicate location \"{name}\""), location.span));
+    }
+}
+
+/// `unknown "x" variable`, at the place of its first use.
+fn undefined_variables(cx: &mut Finish) {
+    let unknown: Vec<String> = cx.names.undefined().map(str::to_owned).collect();
+    for name in unknown {
+        if let Some(span) = cx.uses.get(&name) {
+            let error = Error::new(format!("unknown \"{name}\" variable"), *span);
+            cx.env.errors.push(error);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Owns the waits on a socket: one read or one write under a deadline, and bodies' plain loops.
+//!
+//! Must not know HTTP, and must never hold a borrow over a wait.
+
+use crate::net::Stream;
+use bytes::BufMut;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// A time limit that costs nothing until something has to be waited for.
+#[derive(Debug)]
+pub struct Deadline {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    /// Runs out `limit` after the first wait begins.
+    pub fn after(limit: Duration) -> Self {
+        Self { limit, timer: None }
+    }
+
+    /// Starts over, as after progress.
+    pub fn restart(&mut self) {
+        if let Some(timer) = &mut self.timer {
+            timer.as_mut().reset(Instant::now() + self.limit);
+        }
+    }
+
+    /// Ready with `TimedOut` when the time is over.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+}
+
+/// Reads once into the end of `buf`, at most `room` bytes. `Ok(0)` is the peer's FIN.
+pub fn poll_read(
+    stream: &RefCell<Stream>,
+    buf: &mut Vec<u8>,
+    room: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    buf.reserve(room);
+    loop {
+        let got = stream.borrow_mut().try_read_buf(&mut (&mut *buf).limit(room));
+        match got {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+        ready!(stream.borrow().poll_readable(cx))?;
+    }
+}
+
+/// Reads once, waiting until the deadline.
+pub async fn read(
+    stream: &RefCell<Stream>,
+    buf: &RefCell<Vec<u8>>,
+    room: usize,
+    mut deadline: Deadline,
+) -> io::Result<usize> {
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = poll_read(stream, &mut buf.borrow_mut(), room, cx) {
+            return Poll::Ready(done);
+        }
+        deadline.poll(cx).map(Err)
+    })
+    .await
+}
+
+/// Writes once, waiting until the deadline.
+pub async fn write(
+    stream: &RefCell<Stream>,
+    bytes: &[u8],
+    mut deadline: Deadline,
+) -> io::Result<usize> {
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = poll_write(stream, bytes, cx) {
+            return Poll::Ready(done);
+        }
+        deadline.poll(cx).map(Err)
+    })
+    .await
+}
+
+/// Writes once; an accepted length of 0 is an error.
+pub fn poll_write(
+    stream: &RefCell<Stream>,
+    bytes: &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        let got = stream.borrow_mut().try_write(bytes);
+        match got {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+        ready!(stream.borrow().poll_writable(cx))?;
+    }
+}

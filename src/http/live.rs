@@ -1,0 +1,119 @@
+//! Owns what a worker runs beside a snapshot: upstream groups with their pools, open logs, counters.
+//!
+//! Must not hold configuration; it is made from a snapshot and lives as long as requests use it.
+
+use super::modules::access_log;
+use super::snapshot::Snapshot;
+use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
+use crate::upstream::Group;
+use crate::zone::Slot;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// What a worker gives to the requests of one snapshot.
+pub struct Live {
+    /// One for each of `snapshot.groups`.
+    pub groups: Vec<Rc<Group>>,
+    /// One for each of `snapshot.needs.log_files`.
+    pub log_files: Vec<Arc<LogFile>>,
+    /// One for each of `log_files` that is an access log.
+    access_logs: Vec<Option<Arc<AccessWriter>>>,
+    /// Told when `next_flush` may have changed from `None`.
+    pub flush_wanted: Notify,
+    /// One for each of `snapshot.error_logs`.
+    error_logs: Vec<ErrorLog>,
+    /// What the process logs to: connections before any request, and sets that are empty.
+    pub main_log: ErrorLog,
+    /// This worker's counters.
+    pub counters: Slot,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("groups", &self.groups.len()).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// Groups that ask for the same as before are kept, with their health and idle connections.
+    pub fn new(
+        snapshot: &Snapshot,
+        before: Option<&Live>,
+        log_files: Vec<Arc<LogFile>>,
+        main_log: ErrorLog,
+        counters: Slot,
+    ) -> Self {
+        let groups = snapshot.groups.iter().map(|spec| {
+            let old = before.and_then(|live| live.groups.iter().find(|group| group.spec() == spec));
+            old.cloned().unwrap_or_else(|| Group::new(spec.clone()))
+        });
+        let error_logs = snapshot.error_logs.iter().map(|set| {
+            let target = |(level, file): &(_, usize)| {
+                Some(Target { file: log_files.get(*file)?.clone(), level: *level })
+            };
+            ErrorLog::new(set.iter().filter_map(target).collect::<Vec<_>>())
+        });
+        Self {
+            groups: groups.collect(),
+            access_logs: access_logs(snapshot, before, &log_files),
+            flush_wanted: Notify::new(),
+            error_logs: error_logs.collect(),
+            log_files,
+            main_log,
+            counters,
+        }
+    }
+
+    /// A set of error logs; `None` is the process's own.
+    pub fn error_log(&self, set: Option<usize>) -> &ErrorLog {
+        set.and_then(|at| self.error_logs.get(at)).unwrap_or(&self.main_log)
+    }
+
+    /// Appends a line to the access log with this index; trouble goes to `errors`.
+    pub fn write_access(&self, index: usize, line: &[u8], errors: &ErrorLog) {
+        let Some(Some(writer)) = self.access_logs.get(index) else { return };
+        let timed = writer.buffering().is_some_and(|how| how.flush.is_some());
+        let idle = timed && writer.deadline().is_none();
+        writer.write(line, errors);
+        if idle {
+            self.flush_wanted.notify_one();
+        }
+    }
+
+    /// Writes the access log buffers that are due, or all of them: before log files are replaced,
+    /// when the worker begins to drain, and when it exits.
+    pub fn flush_logs(&self, all: bool) {
+        let now = Instant::now();
+        for writer in self.access_logs.iter().flatten() {
+            if all || writer.deadline().is_some_and(|deadline| deadline <= now) {
+                writer.flush(&self.main_log);
+            }
+        }
+    }
+
+    /// When the next access log buffer is due; `None` while none is.
+    pub fn next_flush(&self) -> Option<Instant> {
+        self.access_logs.iter().flatten().filter_map(|writer| writer.deadline()).min()
+    }
+}
+
+/// A writer for each file that is an access log. One that goes on as it was is taken over with what
+/// it has buffered, so that lines keep their order over a reload.
+fn access_logs(
+    snapshot: &Snapshot,
+    before: Option<&Live>,
+    files: &[Arc<LogFile>],
+) -> Vec<Option<Arc<AccessWriter>>> {
+    let writer = |(file, how): (&Arc<LogFile>, Option<_>)| {
+        let how = how?;
+        let same = |writer: &&Arc<AccessWriter>| {
+            Arc::ptr_eq(writer.file(), file) && writer.buffering() == how
+        };
+        let old = before.and_then(|live| live.access_logs.iter().flatten().find(same));
+        Some(old.cloned().unwrap_or_else(|| Arc::new(AccessWriter::new(file.clone(), how))))
+    };
+    files.iter().zip(access_log::buffering(snapshot)).map(writer).collect()
+}

@@ -1,0 +1,67 @@
+//! Owns HTTP: what a configuration says of it, and how a request is answered.
+//!
+//! Must not know processes; a worker gives it sockets, logs and a snapshot.
+
+pub mod body;
+pub mod cidr;
+pub mod client;
+pub mod computed;
+pub mod conn;
+pub mod date;
+pub mod draft;
+pub mod finish;
+#[cfg(test)]
+pub mod fixture;
+pub mod forwarded;
+pub mod groups;
+pub mod h1;
+pub mod headers;
+pub mod internal;
+pub mod io;
+pub mod live;
+pub mod method;
+pub mod modules;
+pub mod origin;
+pub mod phase;
+pub mod pipeline;
+pub mod regex;
+pub mod reply;
+pub mod request;
+pub mod request_body;
+pub mod root;
+pub mod route;
+pub mod service;
+pub mod snapshot;
+pub mod spool;
+pub mod template;
+pub mod uri;
+pub mod vars;
+
+pub use snapshot::{Needs, Snapshot};
+
+use crate::conf::{Directive, Env};
+use std::sync::Arc;
+
+/// Everything read from `http {}`; empty when there is none.
+#[derive(Debug, Default)]
+pub struct Draft(Option<draft::Scope>);
+
+/// Reads an `http` block. Errors go to `env`.
+pub fn read(block: &Directive, env: &mut Env<'_>) -> Draft {
+    Draft(Some(draft::read(block, env)))
+}
+
+/// Whether a name is a directive of `http {}`: then it is out of place elsewhere, not unknown.
+pub fn knows(name: &str) -> bool {
+    draft::TABLE.knows(name)
+}
+
+impl Draft {
+    /// Compiles it; `None` when there were errors (they are in `env`).
+    pub fn finish(self, env: &mut Env<'_>) -> Option<Arc<Snapshot>> {
+        match self.0 {
+            Some(scope) => finish::finish(scope, env).map(Arc::new),
+            None => Some(Arc::default()),
+        }
+    }
+}

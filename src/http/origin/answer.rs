@@ -1,0 +1,243 @@
+//! Owns the second half of an exchange: the answer's body, and what becomes of the connection.
+
+use super::exchange::Exchange;
+use crate::http::h1::chunked::Decoder;
+use crate::http::h1::framing::Length;
+use crate::http::io::{self as stream_io, Deadline};
+use crate::net::Stream;
+use crate::upstream::{Group, Outcome, PeerRef, Pooled, Tag};
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+/// What is needed to read a body and to give its connection back.
+pub struct Plan {
+    pub length: Length,
+    pub read_timeout: Duration,
+    pub group: Rc<Group>,
+    pub peer: PeerRef,
+    pub tag: Tag,
+    /// Requests on this connection, this one included, and when it was opened.
+    pub requests: u64,
+    pub since: tokio::time::Instant,
+    /// Neither side has said that the connection ends here.
+    pub keep: bool,
+}
+
+/// How a body is being read.
+enum Rest {
+    /// Bytes still to come.
+    Left(u64),
+    Chunked(Box<Decoder>),
+    UntilClose,
+    Done,
+}
+
+/// An answer whose body is being read.
+pub struct Answer {
+    exchange: Option<Exchange>,
+    plan: Option<Plan>,
+    rest: Rest,
+    deadline: Deadline,
+    /// Body bytes so far, framing undone.
+    pub length: u64,
+    pub sent: u64,
+    pub received: u64,
+    /// When the body ended.
+    pub ended: Option<Instant>,
+    /// nginx's sentence on what went wrong, for the log.
+    pub trouble: Option<&'static str>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// A connection that has been upgraded: from here on bytes go both ways as they are.
+pub struct Tunnel {
+    pub stream: RefCell<Stream>,
+    /// Came behind the head.
+    pub first: Vec<u8>,
+    pub timeout: Duration,
+    _peer: PeerRef,
+}
+
+impl Answer {
+    /// Begins to read a body; one without bytes ends here.
+    pub(super) fn new(exchange: Exchange, plan: Plan) -> Self {
+        let rest = match plan.length {
+            Length::None | Length::Known(0) => Rest::Done,
+            Length::Known(n) => Rest::Left(n),
+            Length::Chunked => Rest::Chunked(Box::default()),
+            Length::UntilClose => Rest::UntilClose,
+        };
+        let mut answer = Self {
+            sent: exchange.sent,
+            received: exchange.received,
+            deadline: Deadline::after(plan.read_timeout),
+            exchange: Some(exchange),
+            plan: Some(plan),
+            rest,
+            length: 0,
+            ended: None,
+            trouble: None,
+        };
+        if matches!(answer.rest, Rest::Done) {
+            answer.end();
+        }
+        answer
+    }
+
+    /// Whether the whole body has been read.
+    pub fn is_done(&self) -> bool {
+        matches!(self.rest, Rest::Done)
+    }
+
+    /// Gives up HTTP on this connection.
+    pub fn into_tunnel(mut self) -> Option<Tunnel> {
+        let (exchange, plan) = (self.exchange.take()?, self.plan.take()?);
+        Some(Tunnel {
+            stream: exchange.stream,
+            first: exchange.input,
+            timeout: plan.read_timeout,
+            _peer: plan.peer,
+        })
+    }
+
+    /// Appends body bytes; `Ready(Ok(false))` at the end. An error means that the answer is cut
+    /// short: `trouble` says how.
+    pub fn poll_fill(
+        &mut self,
+        out: &mut Vec<u8>,
+        room: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let start = out.len();
+        loop {
+            self.take(out)?;
+            if self.is_done() {
+                self.length += (out.len() - start) as u64;
+                self.end();
+                return Poll::Ready(Ok(false));
+            }
+            if out.len() > start {
+                self.length += (out.len() - start) as u64;
+                self.deadline.restart();
+                return Poll::Ready(Ok(true));
+            }
+            ready!(self.poll_read(out, room, cx))?;
+        }
+    }
+
+    /// Undoes the framing of what has been read.
+    fn take(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        let Some(exchange) = &mut self.exchange else { return Ok(()) };
+        let input = &mut exchange.input;
+        match &mut self.rest {
+            Rest::Done => {}
+            Rest::UntilClose => out.append(input),
+            Rest::Left(left) => {
+                let n = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                out.extend_from_slice(&input[..n]);
+                input.drain(..n);
+                *left -= n as u64;
+                if *left == 0 {
+                    self.rest = Rest::Done;
+                }
+            }
+            Rest::Chunked(decoder) => {
+                let mut at = 0;
+                while at < input.len() {
+                    let Ok(step) = decoder.decode(&input[at..]) else {
+                        self.trouble =
+                            Some("upstream sent invalid chunked response while reading upstream");
+                        return Err(io::ErrorKind::InvalidData.into());
+                    };
+                    out.extend_from_slice(&input[at + step.data.start..at + step.data.end]);
+                    at += step.consumed;
+                    if step.finished {
+                        self.rest = Rest::Done;
+                        break;
+                    }
+                }
+                input.drain(..at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once: a body of known length straight into `out`, others into the exchange's input.
+    fn poll_read(
+        &mut self,
+        out: &mut Vec<u8>,
+        room: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(Ok(())) };
+        let Exchange { stream, input, received, .. } = exchange;
+        let got = match &mut self.rest {
+            Rest::Left(left) => {
+                let room = room.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let got = stream_io::poll_read(stream, out, room, cx);
+                if let Poll::Ready(Ok(n)) = got {
+                    *left -= n as u64;
+                    if *left == 0 {
+                        self.rest = Rest::Done;
+                    }
+                }
+                got
+            }
+            Rest::UntilClose => stream_io::poll_read(stream, out, room, cx),
+            _ => stream_io::poll_read(stream, input, room, cx),
+        };
+        match got {
+            Poll::Ready(Ok(0)) => Poll::Ready(self.closed()),
+            Poll::Ready(Ok(n)) => {
+                *received += n as u64;
+                self.received += n as u64;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(err)) => {
+                self.trouble = Some("recv() failed while reading upstream");
+                Poll::Ready(Err(err))
+            }
+            Poll::Pending => self.deadline.poll(cx).map(|error| {
+                self.trouble =
+                    Some("upstream timed out (110: Connection timed out) while reading upstream");
+                Err(error)
+            }),
+        }
+    }
+
+    /// The upstream has closed: the end of a body that has no other, else a truncation.
+    fn closed(&mut self) -> io::Result<()> {
+        if let Rest::UntilClose = self.rest {
+            self.rest = Rest::Done;
+            return Ok(());
+        }
+        self.trouble = Some("upstream prematurely closed connection while reading upstream");
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// The exchange is complete: the connection goes back to its group if it may.
+    fn end(&mut self) {
+        let (Some(exchange), Some(plan)) = (self.exchange.take(), self.plan.take()) else { return };
+        let now = tokio::time::Instant::now();
+        self.ended = Some(now.into_std());
+        if !exchange.input.is_empty() {
+            self.trouble = Some(
+                "upstream sent more data than specified in \"Content-Length\" header while reading upstream",
+            );
+        } else if plan.keep && exchange.request_sent {
+            let stream = exchange.stream.into_inner();
+            let connection = Pooled { stream, requests: plan.requests, since: plan.since };
+            plan.group.pool().put(&plan.peer, plan.tag, connection, now);
+        }
+        plan.group.free(plan.peer, Outcome::Ok, now);
+    }
+}

@@ -1,0 +1,158 @@
+//! Owns the order in which a request meets the modules: nginx's phases, as plain calls on one page.
+//!
+//! Must not know a protocol, and holds no code of a module: each line names one.
+
+use super::modules::{
+    access, blocks, client_body, connection, error_page, files, headers, index, not_modified,
+    proxy, range, redirect, rewrite, stub_status, try_files,
+};
+use super::phase::{Phase, Stop};
+use super::request::Request;
+use super::route::{self, Found};
+
+/// What is to be done with the connection when the pipeline is through.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send `req.reply`.
+    Send,
+    /// Close without an answer.
+    Close,
+}
+
+/// Takes a request to its reply.
+pub async fn run(req: &mut Request) -> Verdict {
+    let first = server_phases(req);
+    settle(req, first).await
+}
+
+/// Answers a request that was refused while it was read, through `error_page` like any other.
+pub async fn refuse(req: &mut Request, status: u16) -> Verdict {
+    settle(req, Err(Stop::Status(status))).await
+}
+
+/// Re-enters the pipeline until a reply stands ready.
+async fn settle(req: &mut Request, mut phase: Phase) -> Verdict {
+    loop {
+        let stop = match phase {
+            Ok(()) => content(req).await,
+            Err(stop) => stop,
+        };
+        phase = match stop {
+            Stop::Reply => match unread_body(req).and_then(|()| filters(req)) {
+                Ok(()) => return Verdict::Send,
+                refused => refused,
+            },
+            Stop::Close => return Verdict::Close,
+            Stop::Status(status) => error_page::answer(req, status),
+            Stop::Redirect => internal_redirect(req),
+            Stop::Rewritten => rewritten(req),
+            Stop::Named(at) => named_redirect(req, at),
+        };
+    }
+}
+
+/// A body that nobody wanted is passed over as far as it is there; one that is framed wrongly is
+/// an error even so, because the next request could not be found.
+fn unread_body(req: &mut Request) -> Phase {
+    if req.body.is_read() || req.reply.is_proxied() {
+        return Ok(());
+    }
+    let client = req.client.clone();
+    req.body.skip(&client).map_err(|error| Stop::Status(error.status()))
+}
+
+/// From the server's own level to content.
+fn server_phases(req: &mut Request) -> Phase {
+    req.location = req.server().root;
+    rewrite::server(req)?;
+    select_location(req)
+}
+
+/// Begins again with another URI.
+fn internal_redirect(req: &mut Request) -> Phase {
+    another_round(req, "internally redirecting to")?;
+    req.internal = true;
+    req.valid_location = true;
+    req.add_uri_to_alias = false;
+    req.begin_list = !req.tries.is_empty();
+    server_phases(req)
+}
+
+/// Goes on in a named location; URI and arguments stay.
+fn named_redirect(req: &mut Request, at: usize) -> Phase {
+    another_round(req, "redirect to named location for")?;
+    req.internal = true;
+    req.begin_list = !req.tries.is_empty();
+    req.location = at;
+    enter_location(req)
+}
+
+/// A new location for a URI that was rewritten in the one before.
+fn rewritten(req: &mut Request) -> Phase {
+    another_round(req, "processing")?;
+    select_location(req)
+}
+
+/// nginx cuts the cycle after 10 rounds.
+fn another_round(req: &mut Request, doing: &str) -> Phase {
+    if req.redirects_left == 0 {
+        let uri = String::from_utf8_lossy(&req.uri).into_owned();
+        req.log_error(format_args!(
+            "rewrite or internal redirection cycle while {doing} \"{uri}\""
+        ));
+        // An error page could only run into the same end again.
+        req.error_page = true;
+        return Err(Stop::Status(500));
+    }
+    req.redirects_left -= 1;
+    Ok(())
+}
+
+/// nginx's find-config phase.
+fn select_location(req: &mut Request) -> Phase {
+    match route::find_location(req) {
+        Found::At(at) => req.location = at,
+        Found::AddSlash(at) => return Err(redirect::add_slash(req, at)),
+    }
+    if req.conf().files.internal && !req.internal {
+        return Err(Stop::Status(404));
+    }
+    client_body::check_length(req)?;
+    enter_location(req)
+}
+
+/// From rewrite to pre-content in the selected location.
+fn enter_location(req: &mut Request) -> Phase {
+    blocks::enter_limit_except(req);
+    connection::limit_keepalive(req);
+    rewrite::location(req)?;
+    access::run(req, &[access::judge])?;
+    try_files::run(req)
+}
+
+/// The location's handler, else files.
+async fn content(req: &mut Request) -> Stop {
+    if req.conf().proxy.pass.is_some() {
+        return proxy::run(req).await;
+    }
+    if req.conf().stub_status.on {
+        return stub_status::run(req);
+    }
+    if let Err(stop) = index::run(req) {
+        return stop;
+    }
+    files::run(req)
+}
+
+/// nginx's header filters, in its order, over whatever answers. One may find that an error must be
+/// answered instead (412, 416); `error_page` then has its turn.
+fn filters(req: &mut Request) -> Phase {
+    error_page::keep_status(req);
+    not_modified::run(req)?;
+    headers::run(req);
+    range::run(req)?;
+    req.reply.bare_of_content();
+    headers::expect_trailers(req);
+    redirect::absolute(req);
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! Owns the request as the pipeline sees it, whatever protocol it came by.
+//!
+//! Must not read from or write to a connection; bodies come through `body`.
+
+use super::client::Client;
+use super::h1::head::RequestHead;
+use super::headers::{Headers, Name};
+use super::live::Live;
+use super::method::Method;
+use super::modules::Conf;
+use super::origin::Origin;
+use super::reply::Reply;
+use super::request_body::RequestBody;
+use super::snapshot::{Location, Server, Snapshot};
+use crate::conf::values;
+use crate::log::{ErrorLog, Level};
+use crate::zone::Gauge;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One try at an upstream, for `$upstream_addr` and its kin.
+#[derive(Debug, Clone, Default)]
+pub struct Try {
+    /// Address as `$upstream_addr` shows it; the group's name when no peer could be picked.
+    pub peer: String,
+    /// Status the upstream gave, or the one that stands for its failure; 0 while unknown.
+    pub status: u16,
+    pub began: Option<Instant>,
+    /// Time to connect, to the head, and to the end of the answer.
+    pub connect: Option<Duration>,
+    pub header: Option<Duration>,
+    pub response: Option<Duration>,
+    /// Bytes of body received from the upstream.
+    pub length: u64,
+    /// All bytes sent to and received from the upstream.
+    pub sent: u64,
+    pub received: u64,
+    /// This try began a new list (` : ` instead of `, `), after an internal redirect.
+    pub new_list: bool,
+}
+
+/// Groups captured by the last regular expression, as offsets into the matched text.
+#[derive(Debug, Default, Clone)]
+pub struct Captures {
+    pub text: Vec<u8>,
+    pub groups: Vec<Option<(usize, usize)>>,
+    /// Memory for the next try, which may fail.
+    pub(super) spare: Vec<Option<(usize, usize)>>,
+}
+
+impl Captures {
+    /// `$n`; `None` when the group took no part.
+    pub fn get(&self, n: usize) -> Option<&[u8]> {
+        let (start, end) = (*self.groups.get(n)?)?;
+        self.text.get(start..end)
+    }
+}
+
+/// A request on its way through the pipeline. Re-entered by internal redirects.
+#[derive(Debug)]
+pub struct Request {
+    pub client: Rc<Client>,
+    pub snapshot: Arc<Snapshot>,
+    /// What the worker runs for this snapshot: groups, log writers.
+    pub live: Rc<Live>,
+    /// As it arrived: raw target, header spelling and order.
+    pub head: RequestHead,
+    /// Decoded path; `$uri`. What locations match.
+    pub uri: Vec<u8>,
+    /// `$args`, raw.
+    pub args: Vec<u8>,
+    /// The target needed no decoding and has not been changed: it may be passed on as sent.
+    pub uri_unchanged: bool,
+    /// The URI still belongs to the location that was selected for it, so that `proxy_pass` with a URI
+    /// may replace the location's path. `break` after a rewrite ends it.
+    pub valid_location: bool,
+    /// Index into `snapshot.servers` and `snapshot.locations`.
+    pub server: usize,
+    pub location: usize,
+    /// Internal redirect has happened: `internal` locations are open.
+    pub internal: bool,
+    /// `try_files` has found a file below a regular expression's `alias`: the URI follows it.
+    pub add_uri_to_alias: bool,
+    /// Internal redirects left before the cycle is cut with 500.
+    pub redirects_left: u8,
+    /// An `error_page` has taken over: a second error does not loop.
+    pub error_page: bool,
+    /// The status that `error_page` was entered with, or its `=code`; 0 while there is none.
+    pub error_status: u16,
+    /// Method as seen by content (an `error_page` redirect turns it into GET).
+    pub method: Method,
+    /// Values of `set`, `map`, named captures: one slot a name. Reading a variable may fill one.
+    pub slots: RefCell<Vec<Option<Vec<u8>>>>,
+    pub captures: RefCell<Captures>,
+    /// How many computed variables are being computed, each for the one before.
+    pub depth: Cell<usize>,
+    pub body: RequestBody,
+    pub reply: Reply,
+    pub tries: Vec<Try>,
+    /// The next try begins a new list: an internal redirect lies between.
+    pub begin_list: bool,
+    /// The head of the last upstream answer, for `$upstream_http_*`.
+    pub upstream_headers: Headers,
+    /// Refused while it was read: nothing of it may be used for routing.
+    pub refused: bool,
+    /// Counted as writing, until it is dropped.
+    pub writing: bool,
+    /// An upstream is being asked: log lines name it.
+    pub asking: bool,
+    /// The request target sent to it.
+    pub upstream_target: Vec<u8>,
+    /// Where it is passed to; `$proxy_host`, `$proxy_port`.
+    pub origin: Option<Arc<Origin>>,
+    /// The connection is kept after this request, as far as is known now.
+    pub keepalive: bool,
+    /// Bytes a second that the answer may take, 0 for any; `None` until it is known.
+    pub limit_rate: Option<u64>,
+    /// Bytes of request head and body read from the client so far.
+    pub received: u64,
+    /// Value of the connection's sent counter when this request began.
+    pub sent_before: u64,
+    /// Bytes of body sent to the client.
+    pub body_sent: u64,
+    pub started: Instant,
+    /// `$request_id`, made when first asked for.
+    pub id: OnceCell<[u8; 32]>,
+    /// The access log has been written or must not be.
+    pub logged: Cell<bool>,
+}
+
+/// What a request is born with.
+pub struct Start {
+    pub client: Rc<Client>,
+    pub snapshot: Arc<Snapshot>,
+    pub live: Rc<Live>,
+    pub server: usize,
+    pub location: usize,
+}
+
+impl Request {
+    /// A request of which nothing is known but its connection.
+    pub fn new(start: Start) -> Self {
+        let slots = RefCell::new(vec![None; start.snapshot.slots]);
+        Self {
+            sent_before: start.client.sent.get(),
+            client: start.client,
+            snapshot: start.snapshot,
+            live: start.live,
+            head: RequestHead::default(),
+            uri: Vec::new(),
+            args: Vec::new(),
+            uri_unchanged: false,
+            valid_location: true,
+            server: start.server,
+            location: start.location,
+            internal: false,
+            add_uri_to_alias: false,
+            redirects_left: 10,
+            error_page: false,
+            error_status: 0,
+            method: Method::Get,
+            slots,
+            captures: RefCell::default(),
+            depth: Cell::new(0),
+            body: RequestBody::default(),
+            reply: Reply::default(),
+            tries: Vec::new(),
+            begin_list: false,
+            upstream_headers: Headers::new(),
+            refused: false,
+            writing: false,
+            asking: false,
+            upstream_target: Vec::new(),
+            origin: None,
+            keepalive: false,
+            limit_rate: None,
+            received: 0,
+            body_sent: 0,
+            started: Instant::now(),
+            id: OnceCell::new(),
+            logged: Cell::new(false),
+        }
+    }
+
+    /// Takes method, path and arguments over from a head that is complete.
+    pub fn take_target(&mut self) {
+        self.method = self.head.method;
+        self.uri.clone_from(&self.head.uri.path);
+        self.args = self.head.args().to_vec();
+        self.uri_unchanged = self.head.target_is_valid();
+    }
+
+    /// Whether the answer has no body whatever its head says.
+    pub fn header_only(&self) -> bool {
+        self.head.method == Method::Head || matches!(self.reply.status, 204 | 304)
+    }
+
+    /// The selected location.
+    pub fn location(&self) -> &Location {
+        &self.snapshot.locations[self.location]
+    }
+
+    /// What is in force there.
+    pub fn conf(&self) -> &Conf {
+        &self.location().conf
+    }
+
+    /// The selected server.
+    pub fn server(&self) -> &Server {
+        &self.snapshot.servers[self.server]
+    }
+
+    /// Bytes written to the client for this request, head included.
+    pub fn bytes_sent(&self) -> u64 {
+        self.client.sent.get().saturating_sub(self.sent_before)
+    }
+
+    /// `$host`: what the request names, else the server's first name.
+    pub fn host(&self) -> &[u8] {
+        if self.head.host.is_empty() { &self.server().name } else { &self.head.host }
+    }
+
+    /// Replaces path and arguments: from here on the target is no longer as sent.
+    pub fn set_uri(&mut self, uri: Vec<u8>, args: Option<Vec<u8>>) {
+        self.uri = uri;
+        if let Some(args) = args {
+            self.args = args;
+        }
+        self.uri_unchanged = false;
+    }
+
+    /// `set $limit_rate`: goes before the directive.
+    pub fn set_limit_rate(&mut self, value: &[u8]) {
+        if let Some(rate) = values::parse_size(value) {
+            self.limit_rate = Some(rate);
+        } else {
+            let shown = String::from_utf8_lossy(value).into_owned();
+            self.log_error(format_args!("invalid $limit_rate \"{shown}\""));
+        }
+    }
+
+    /// The error log in force in the selected location.
+    pub fn errors(&self) -> &ErrorLog {
+        self.live.error_log(self.conf().error_log.set)
+    }
+
+    /// Writes a line about this request, in nginx's shape.
+    pub fn log(&self, level: Level, message: fmt::Arguments<'_>) {
+        let errors = self.errors();
+        if errors.enabled(level) {
+            let line = format_args!("{message}{}", About(self));
+            errors.write(level, Some(self.client.number), line);
+        }
+    }
+
+    /// The same at level error.
+    pub fn log_error(&self, message: fmt::Arguments<'_>) {
+        self.log(Level::Error, message);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let gauge = if self.writing { Gauge::Writing } else { Gauge::Reading };
+        self.live.counters.leave(gauge);
+    }
+}
+
+/// What nginx appends to a line about a request: `, client: …, server: …, request: "…", host: "…"`.
+struct About<'a>(&'a Request);
+
+impl fmt::Display for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let req = self.0;
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        write!(f, ", client: {}, server: {}", req.client.peer, text(&req.server().name))?;
+        if !req.head.line.is_empty() {
+            write!(f, ", request: \"{}\"", text(&req.head.line))?;
+        }
+        if let Some(last) = req.tries.last().filter(|_| req.asking) {
+            let colon = if last.peer.starts_with("unix:") { ":" } else { "" };
+            let target = text(&req.upstream_target);
+            write!(f, ", upstream: \"http://{}{colon}{target}\"", last.peer)?;
+        }
+        if let Some(host) = req.head.headers.get(Name::Host) {
+            write!(f, ", host: \"{}\"", text(host))?;
+        }
+        match req.head.headers.get(Name::Referer) {
+            Some(referer) => write!(f, ", referrer: \"{}\"", text(referer)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Owns what a worker runs for HTTP: the snapshot in force, the connections, and their leaving.
+//!
+//! Must not know processes or signals; the worker calls it.
+
+use super::client::Client;
+use super::conn;
+use super::live::Live;
+use super::snapshot::Snapshot;
+use crate::log::Level;
+use crate::net::{Address, Listener, Peer, Stream, listener};
+use crate::zone::{Gauge, Total};
+use arc_swap::ArcSwap;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long accepting pauses when descriptors have run out and no connection ends before.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Idle connections of a replaced worker stay at most this long.
+const REPLACED_IDLE: Duration = Duration::from_secs(10);
+
+/// How a worker leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Nobody follows: idle connections are closed at once.
+    Final,
+    /// Another worker accepts already: idle connections stay until their next request, or a while.
+    Replaced,
+}
+
+/// The HTTP side of a worker.
+#[derive(Debug)]
+pub struct Service {
+    snapshot: ArcSwap<Snapshot>,
+    live: RefCell<Rc<Live>>,
+    /// `worker_connections`.
+    limit: Cell<usize>,
+    last_number: Cell<u64>,
+    connections: Cell<usize>,
+    drain: Cell<Option<Drain>>,
+    /// An idle connection is to make room.
+    unwanted: Cell<bool>,
+    /// Wakes idle connections when draining begins, or one of them to make room.
+    pub(super) drain_begins: Notify,
+    /// Wakes `drained`, and an accept loop that waits for room.
+    connection_ends: Notify,
+    buffers: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Service {
+    /// Ready to accept.
+    pub fn new(snapshot: Arc<Snapshot>, live: Live, limit: usize) -> Rc<Self> {
+        Rc::new(Self {
+            snapshot: ArcSwap::new(snapshot),
+            live: RefCell::new(Rc::new(live)),
+            limit: Cell::new(limit),
+            last_number: Cell::new(0),
+            connections: Cell::new(0),
+            drain: Cell::new(None),
+            unwanted: Cell::new(false),
+            drain_begins: Notify::new(),
+            connection_ends: Notify::new(),
+            buffers: RefCell::default(),
+        })
+    }
+
+    /// Puts a new configuration in force: requests that begin from now on use it, on whatever
+    /// connection they come.
+    pub fn swap(&self, snapshot: Arc<Snapshot>, live: Live, limit: usize) {
+        self.snapshot.store(snapshot);
+        let old = self.live.replace(Rc::new(live));
+        old.flush_logs(true);
+        self.limit.set(limit);
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// What runs beside it.
+    pub fn live(&self) -> Rc<Live> {
+        self.live.borrow().clone()
+    }
+
+    /// Open client connections.
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// How this worker is leaving, if it is.
+    pub fn draining(&self) -> Option<Drain> {
+        self.drain.get()
+    }
+
+    /// Begins to leave. Listeners are dropped by the caller before; every answer from now on says
+    /// `Connection: close`.
+    pub fn drain(&self, how: Drain) {
+        self.drain.set(Some(how));
+        for group in &self.live.borrow().groups {
+            group.pool().close();
+        }
+        self.drain_begins.notify_waiters();
+    }
+
+    /// Resolves when the last connection has ended.
+    pub async fn drained(&self) {
+        while self.connections.get() > 0 {
+            self.connection_ends.notified().await;
+        }
+    }
+
+    /// How long an idle connection may stay once draining has begun.
+    pub(super) fn idle_limit(
+        &self,
+        client: &Client,
+        keepalive: Duration,
+        least: Duration,
+    ) -> Duration {
+        match self.drain.get() {
+            None => keepalive,
+            Some(Drain::Final) => least.min(keepalive),
+            Some(Drain::Replaced) => {
+                // Spread by connection number, so that clients do not come back all at once.
+                let share = u32::try_from(client.number % 8).unwrap_or(0);
+                let spread = REPLACED_IDLE / 2 + REPLACED_IDLE / 16 * share;
+                keepalive.min(spread).max(least.min(keepalive))
+            }
+        }
+    }
+
+    /// A read buffer; give it back with `recycle`.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back, unless it has grown large.
+    pub(super) fn recycle(&self, mut buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= 64 * 1024 && buffers.len() < 64 {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+
+    /// Accepts until `stop` resolves; each connection runs in a task of its own.
+    pub async fn accept(self: Rc<Self>, listener: Listener, stop: impl Future<Output = ()>) {
+        let Ok(bound) = listener.local() else { return };
+        let mut next = None;
+        tokio::select! {
+            biased;
+            () = stop => {}
+            () = self.accept_for_ever(&listener, &bound, &mut next) => {}
+        }
+        // It was accepted, so it is answered, room or not.
+        if let Some((stream, peer)) = next {
+            self.open(stream, peer, &bound);
+        }
+    }
+
+    /// Accepts and never ends; a connection that has to wait for room does so in `next`.
+    async fn accept_for_ever(
+        self: &Rc<Self>,
+        listener: &Listener,
+        bound: &Address,
+        next: &mut Option<(Stream, Peer)>,
+    ) {
+        // One line tells of a shortage, however many clients it meets: it lasts until none waits.
+        let mut told = false;
+        loop {
+            let accepted = poll_fn(|cx| {
+                let accepted = listener.poll_accept(cx);
+                told &= accepted.is_ready();
+                accepted
+            });
+            match accepted.await {
+                Ok(connection) => *next = Some(connection),
+                Err(error) => self.cannot_accept(&error, &mut told).await,
+            }
+            if next.is_some() && self.connections.get() >= self.limit.get() {
+                self.full(&mut told).await;
+            }
+            if let Some((stream, peer)) = next.take() {
+                self.open(stream, peer, bound);
+            }
+        }
+    }
+
+    /// Starts a connection's task.
+    fn open(self: &Rc<Self>, stream: Stream, peer: Peer, bound: &Address) {
+        self.last_number.set(self.last_number.get() + 1);
+        let client = Client::new(self.last_number.get(), stream, peer, bound.clone());
+        let open = Open::new(self);
+        tokio::task::spawn_local(async move {
+            conn::serve(&open.service, Rc::new(client)).await;
+            drop(open);
+        });
+    }
+
+    /// Logs why nothing could be accepted; waits for a connection to end when that may help.
+    async fn cannot_accept(&self, error: &std::io::Error, told: &mut bool) {
+        let cause = crate::log::os_error(error);
+        let line = format_args!("accept4() failed{cause}");
+        if !listener::is_exhausted(error) {
+            self.live().main_log.write(Level::Error, None, line);
+            return;
+        }
+        if !std::mem::replace(told, true) {
+            self.live().main_log.write(Level::Alert, None, line);
+        }
+        self.close_idle();
+        let _ = tokio::time::timeout(PAUSE, self.connection_ends.notified()).await;
+    }
+
+    /// Waits until there is room below `worker_connections` again.
+    async fn full(&self, told: &mut bool) {
+        let limit = self.limit.get();
+        if !std::mem::replace(told, true) {
+            let line = format_args!("{limit} worker_connections are not enough");
+            self.live().main_log.write(Level::Alert, None, line);
+        }
+        self.close_idle();
+        while self.connections.get() >= self.limit.get() {
+            self.connection_ends.notified().await;
+        }
+    }
+
+    /// Has the connection that has been idle longest make room for one that waits, as nginx does. If
+    /// none is idle, the next one that would be is closed.
+    fn close_idle(&self) {
+        self.unwanted.set(true);
+        self.drain_begins.notify_one();
+    }
+
+    /// Whether an idle connection is to close because others wait for its place; asked once for each.
+    pub(super) fn make_room(&self) -> bool {
+        self.unwanted.take()
+    }
+}
+
+/// An open connection's place in the counters, given up when its task ends however it ends.
+struct Open {
+    service: Rc<Service>,
+    live: Rc<Live>,
+}
+
+impl Open {
+    fn new(service: &Rc<Service>) -> Self {
+        let live = service.live();
+        live.counters.count(Total::Accepted);
+        live.counters.count(Total::Handled);
+        live.counters.enter(Gauge::Active);
+        service.connections.set(service.connections.get() + 1);
+        Self { service: service.clone(), live }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.live.counters.leave(Gauge::Active);
+        self.service.connections.set(self.service.connections.get() - 1);
+        self.service.connection_ends.notify_waiters();
+        self.service.connection_ends.notify_one();
+    }
+}

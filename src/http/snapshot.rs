@@ -1,0 +1,95 @@
+//! Owns the finished configuration of `http {}`: complete, compiled, immutable.
+//!
+//! Must not change after it is built and must not hold anything of a worker (sockets, pools, files).
+
+use super::computed::Computed;
+use super::modules::Conf;
+use super::regex::Regex;
+use super::route::{Endpoints, Lookup};
+use crate::net::ListenSpec;
+use crate::upstream::GroupSpec;
+use std::path::PathBuf;
+
+/// What the master must open for the workers.
+#[derive(Debug, Default, Clone)]
+pub struct Needs {
+    /// Listening sockets, one an address.
+    pub listen: Vec<ListenSpec>,
+    /// Log files, in the order that the snapshot's indices refer to. Paths are absolute but for
+    /// `log::STDERR`, which is no file.
+    pub log_files: Vec<PathBuf>,
+    /// Directories for temporary files, owned by the workers' user.
+    pub temp_dirs: Vec<PathBuf>,
+}
+
+/// A `server` block.
+#[derive(Debug)]
+pub struct Server {
+    /// `$server_name`: the first name of the block.
+    pub name: Vec<u8>,
+    /// The block's own level, as an index into `Snapshot::locations`: what applies before a
+    /// location has been selected, and where the selection starts.
+    pub root: usize,
+}
+
+/// How a location was written; decides what may follow it (`proxy_pass` with a URI, `alias`).
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// The server's own level.
+    Server,
+    /// `location = /path`.
+    Exact,
+    /// `location /path`, `location ^~ /path` (no regular expression is tried after it).
+    Prefix { stops_regex: bool },
+    /// `location ~ pattern`, `location ~* pattern`.
+    Regex(Regex),
+    /// `location @name`.
+    Named,
+    /// `location $variable`.
+    Predicate(super::template::Template),
+    /// `if` or `limit_except` inside a location.
+    Inner,
+}
+
+/// A `location` block, or another block that stands for one.
+#[derive(Debug)]
+pub struct Location {
+    /// As written: the path, the pattern, the name.
+    pub name: Vec<u8>,
+    pub kind: Kind,
+    pub conf: Conf,
+    /// The locations inside this one.
+    pub inner: Lookup,
+    /// A prefix ending in `/` whose content is proxied: a request for it without the slash is
+    /// answered with 301.
+    pub auto_redirect: bool,
+}
+
+/// Everything a worker needs to serve.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub servers: Vec<Server>,
+    pub locations: Vec<Location>,
+    pub endpoints: Endpoints,
+    /// Upstream groups, named and implicit.
+    pub groups: Vec<GroupSpec>,
+    /// Sets of error logs: (level, index into `needs.log_files`).
+    pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
+    /// Slots a request keeps for variables that the configuration defines.
+    pub slots: usize,
+    /// Variables of `map` and its kin.
+    pub computed: Vec<Computed>,
+    pub needs: Needs,
+}
+
+impl Snapshot {
+    /// What the master must open.
+    pub fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    /// The configuration of a location.
+    pub fn conf(&self, location: usize) -> &Conf {
+        &self.locations[location].conf
+    }
+}

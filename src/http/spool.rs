@@ -1,0 +1,104 @@
+//! Owns bytes that are kept until they can go on: in memory first, in a temporary file beyond that.
+//!
+//! Must not know where they come from or go to.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// Kept bytes, readable from any offset while they grow.
+#[derive(Debug, Default)]
+pub struct Spool {
+    memory: Vec<u8>,
+    file: Option<NamedTempFile>,
+    len: u64,
+}
+
+impl Spool {
+    /// Appends; what exceeds `in_memory` bytes in all goes to a file in `dir`, with all before it.
+    pub fn append(&mut self, bytes: &[u8], in_memory: usize, dir: &Path) -> io::Result<()> {
+        self.len += bytes.len() as u64;
+        if self.file.is_none() && self.memory.len() + bytes.len() <= in_memory {
+            self.memory.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.to_file(dir)?;
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+    }
+
+    /// Moves what is held to a file now (`client_body_in_file_only`).
+    pub fn to_file(&mut self, dir: &Path) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let mut file = NamedTempFile::new_in(dir)?;
+        file.write_all(&self.memory)?;
+        self.memory = Vec::new();
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Bytes kept.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes, when they are in memory.
+    pub fn memory(&self) -> Option<&[u8]> {
+        self.file.is_none().then_some(&*self.memory)
+    }
+
+    /// The file, when there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(NamedTempFile::path)
+    }
+
+    /// Lets the file outlive the request (`client_body_in_file_only on`).
+    pub fn keep_file(&mut self) -> io::Result<Option<(File, PathBuf)>> {
+        self.file.take().map(|file| file.keep().map_err(|e| e.error)).transpose()
+    }
+
+    /// Appends up to `room` bytes from offset `at` to `out`; how many.
+    pub fn read_at(&self, at: u64, out: &mut Vec<u8>, room: usize) -> io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX).min(room);
+        let start = out.len();
+        let Some(file) = &self.file else {
+            let at = usize::try_from(at).unwrap_or(usize::MAX).min(self.memory.len());
+            out.extend_from_slice(&self.memory[at..at + left]);
+            return Ok(left);
+        };
+        out.resize(start + left, 0);
+        let got = file.as_file().read_at(&mut out[start..], at);
+        out.truncate(start + got.as_ref().map_or(0, |n| *n));
+        match got {
+            Ok(0) if left > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            got => got,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_exceeds_memory_goes_to_a_file_with_what_was_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::default();
+        spool.append(b"abc", 4, dir.path()).unwrap();
+        assert_eq!(spool.memory(), Some(&b"abc"[..]));
+        spool.append(b"def", 4, dir.path()).unwrap();
+        assert_eq!(spool.memory(), None);
+        let mut out = Vec::new();
+        assert_eq!(spool.read_at(1, &mut out, 4).unwrap(), 4);
+        assert_eq!(out, b"bcde");
+        assert_eq!(std::fs::read(spool.path().unwrap()).unwrap(), b"abcdef");
+    }
+}
