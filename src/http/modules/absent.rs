@@ -1,0 +1,349 @@
+//! Owns the list of nginx's directives that proxyd does not have yet, so that they are refused by name.
+//!
+//! Must not name what another module has; a directive that gets its code leaves this list.
+
+use crate::conf::values;
+use crate::conf::{Action, Args, Contexts, Directive, Env, Error, Row, Setter};
+use crate::http::draft::{HS, HSL, HSLI, Scope, not_yet, row};
+use crate::http::finish::Finish;
+use crate::http::vars::Variable;
+
+/// As written: nothing.
+#[derive(Debug, Default, Clone)]
+pub struct Draft {}
+
+/// In force: nothing.
+#[derive(Debug)]
+pub struct Conf {}
+
+impl Draft {
+    pub fn inherit(&mut self, _outer: &Self) {}
+
+    pub fn finish(&self, _cx: &mut Finish) -> Conf {
+        Conf {}
+    }
+}
+
+pub static VARIABLES: &[Variable] = &[];
+
+const HTTP: Contexts = Contexts::HTTP;
+const LOCATION: Contexts = Contexts::LOCATION;
+const SERVER_LOCATION: Contexts = Contexts::SERVER.or(LOCATION);
+const IN_LOCATION: Contexts = LOCATION.or(Contexts::IF_IN_LOCATION);
+
+/// The rows written out first, then a row for each name of the lists.
+macro_rules! rows {
+    ([$($row:expr),* $(,)?] $($contexts:expr => $($name:literal)*;)*) => {
+        &[$($row,)* $($(not_yet($name, $contexts),)*)*]
+    };
+}
+
+/// The error of a value that asks for what is missing.
+fn refused(dir: &Directive) -> Error {
+    dir.error(format_args!("\"{}\" directive is not supported yet", dir.name_str()))
+}
+
+/// Takes note of a directive that asks for nothing.
+fn accept(dir: &Directive, env: &mut Env) {
+    env.no_effect.entry(dir.name_str().into_owned()).or_insert(dir.name.span);
+}
+
+/// A flag that may only be off.
+fn only_off(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    let mut on = None;
+    values::flag(&mut on, dir)?;
+    if on == Some(true) {
+        return Err(refused(dir));
+    }
+    accept(dir, env);
+    Ok(())
+}
+
+/// A flag that may only be on.
+fn only_on(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    let mut on = None;
+    values::flag(&mut on, dir)?;
+    if on == Some(false) {
+        return Err(refused(dir));
+    }
+    accept(dir, env);
+    Ok(())
+}
+
+/// A directive whose only word may be `off`.
+fn only_word_off(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    if dir.args.len() != 1 || dir.arg(0).text != b"off" {
+        return Err(refused(dir));
+    }
+    accept(dir, env);
+    Ok(())
+}
+
+/// Compressed files are never looked for: only `always` needs them.
+fn not_always(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    let mut always = None;
+    values::choice(&mut always, dir, &[("off", false), ("on", false), ("always", true)])?;
+    if always == Some(true) {
+        return Err(refused(dir));
+    }
+    accept(dir, env);
+    Ok(())
+}
+
+const fn flag_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
+    let doc = "Not supported yet: only `off` is accepted.";
+    Row { name, contexts, args: Args::Flag, doc, action: Action::Set(only_off) }
+}
+
+const fn word_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
+    let doc = "Not supported yet: only `off` is accepted.";
+    let set: Setter<Scope> = only_word_off;
+    Row { name, contexts, args: Args::AtLeast(1), doc, action: Action::Set(set) }
+}
+
+pub static ROWS: &[Row<Scope>] = rows! {
+    [
+        flag_off("autoindex", HSL),
+        flag_off("gunzip", HSL),
+        flag_off("ssi", HSLI),
+        flag_off("http2", HS),
+        word_off("charset", HSLI),
+        word_off("auth_basic", HSL),
+        word_off("auth_request", HSL),
+        word_off("proxy_cache", HSL),
+        word_off("proxy_store", HSL),
+        word_off("mirror", HSL),
+        row(
+            "tcp_nodelay",
+            HSL,
+            Args::Flag,
+            "Always on: `off` is not supported yet.",
+            only_on,
+        ),
+        row(
+            "gzip_static",
+            HSL,
+            Args::Exactly(1),
+            "No effect: files are sent as they are, because compression comes later; `always` is refused.",
+            not_always,
+        ),
+    ]
+    // addition
+    HSL =>
+        "add_before_body" "add_after_body" "addition_types";
+    // auth_basic
+    HSL =>
+        "auth_basic_user_file";
+    // auth_request
+    HSL =>
+        "auth_request_set";
+    // autoindex
+    HSL =>
+        "autoindex_format" "autoindex_localtime" "autoindex_exact_size";
+    // browser
+    HSL =>
+        "modern_browser" "ancient_browser" "modern_browser_value" "ancient_browser_value";
+    // charset
+    HSLI =>
+        "source_charset" "override_charset";
+    HSL =>
+        "charset_types";
+    HTTP =>
+        "charset_map";
+    // dav
+    HSL =>
+        "dav_methods" "create_full_put_path" "min_delete_depth" "dav_access";
+    // degradation
+    HTTP =>
+        "degradation";
+    HSL =>
+        "degrade";
+    // empty_gif
+    LOCATION =>
+        "empty_gif";
+    // fastcgi
+    IN_LOCATION =>
+        "fastcgi_pass";
+    HSL =>
+        "fastcgi_index" "fastcgi_split_path_info" "fastcgi_store" "fastcgi_store_access"
+        "fastcgi_buffering" "fastcgi_request_buffering" "fastcgi_ignore_client_abort"
+        "fastcgi_bind" "fastcgi_socket_keepalive" "fastcgi_socket_rcvbuf"
+        "fastcgi_socket_sndbuf" "fastcgi_connect_timeout" "fastcgi_send_timeout"
+        "fastcgi_send_lowat" "fastcgi_buffer_size" "fastcgi_pass_request_headers"
+        "fastcgi_pass_request_body" "fastcgi_intercept_errors" "fastcgi_read_timeout"
+        "fastcgi_buffers" "fastcgi_busy_buffers_size" "fastcgi_force_ranges"
+        "fastcgi_limit_rate" "fastcgi_cache" "fastcgi_cache_key" "fastcgi_cache_bypass"
+        "fastcgi_no_cache" "fastcgi_cache_valid" "fastcgi_cache_min_uses"
+        "fastcgi_cache_max_range_offset" "fastcgi_cache_use_stale" "fastcgi_cache_methods"
+        "fastcgi_cache_lock" "fastcgi_cache_lock_timeout" "fastcgi_cache_lock_age"
+        "fastcgi_cache_revalidate" "fastcgi_cache_background_update" "fastcgi_temp_path"
+        "fastcgi_max_temp_file_size" "fastcgi_temp_file_write_size" "fastcgi_next_upstream"
+        "fastcgi_next_upstream_tries" "fastcgi_next_upstream_timeout" "fastcgi_param"
+        "fastcgi_pass_header" "fastcgi_hide_header" "fastcgi_ignore_headers"
+        "fastcgi_catch_stderr" "fastcgi_keep_conn";
+    HTTP =>
+        "fastcgi_cache_path";
+    // flv
+    LOCATION =>
+        "flv";
+    // geoip
+    HTTP =>
+        "geoip_country" "geoip_org" "geoip_city" "geoip_proxy" "geoip_proxy_recursive";
+    // grpc
+    IN_LOCATION =>
+        "grpc_pass";
+    HSL =>
+        "grpc_bind" "grpc_socket_keepalive" "grpc_socket_rcvbuf" "grpc_socket_sndbuf"
+        "grpc_connect_timeout" "grpc_send_timeout" "grpc_intercept_errors"
+        "grpc_buffer_size" "grpc_read_timeout" "grpc_next_upstream"
+        "grpc_next_upstream_tries" "grpc_next_upstream_timeout" "grpc_set_header"
+        "grpc_pass_header" "grpc_hide_header" "grpc_ignore_headers" "grpc_ssl_session_reuse"
+        "grpc_ssl_protocols" "grpc_ssl_ciphers" "grpc_ssl_name" "grpc_ssl_server_name"
+        "grpc_ssl_verify" "grpc_ssl_verify_depth" "grpc_ssl_trusted_certificate"
+        "grpc_ssl_crl" "grpc_ssl_certificate" "grpc_ssl_certificate_key"
+        "grpc_ssl_certificate_cache" "grpc_ssl_password_file" "grpc_ssl_conf_command";
+    // image
+    LOCATION =>
+        "image_filter";
+    HSL =>
+        "image_filter_jpeg_quality" "image_filter_webp_quality" "image_filter_sharpen"
+        "image_filter_transparency" "image_filter_interlace" "image_filter_buffer";
+    // limit_conn
+    HTTP =>
+        "limit_conn_zone";
+    HSL =>
+        "limit_conn" "limit_conn_log_level" "limit_conn_status" "limit_conn_dry_run";
+    // limit_req
+    HTTP =>
+        "limit_req_zone";
+    HSL =>
+        "limit_req" "limit_req_log_level" "limit_req_status" "limit_req_dry_run";
+    // memcached
+    IN_LOCATION =>
+        "memcached_pass";
+    HSL =>
+        "memcached_bind" "memcached_socket_keepalive" "memcached_connect_timeout"
+        "memcached_send_timeout" "memcached_buffer_size" "memcached_read_timeout"
+        "memcached_next_upstream" "memcached_next_upstream_tries"
+        "memcached_next_upstream_timeout" "memcached_gzip_flag";
+    // mirror
+    HSL =>
+        "mirror_request_body";
+    // mp4
+    LOCATION =>
+        "mp4";
+    HSL =>
+        "mp4_buffer_size" "mp4_max_buffer_size" "mp4_start_key_frame";
+    // proxy
+    HSL =>
+        "proxy_cookie_domain" "proxy_cookie_path" "proxy_cookie_flags" "proxy_store_access"
+        "proxy_bind" "proxy_socket_rcvbuf" "proxy_socket_sndbuf" "proxy_pass_trailers"
+        "proxy_force_ranges" "proxy_limit_rate" "proxy_cache_key" "proxy_cache_bypass"
+        "proxy_no_cache" "proxy_cache_valid" "proxy_cache_min_uses"
+        "proxy_cache_max_range_offset" "proxy_cache_use_stale" "proxy_cache_methods"
+        "proxy_cache_lock" "proxy_cache_lock_timeout" "proxy_cache_lock_age"
+        "proxy_cache_revalidate" "proxy_cache_convert_head" "proxy_cache_background_update"
+        "proxy_ignore_headers" "proxy_ssl_session_reuse" "proxy_ssl_protocols"
+        "proxy_ssl_ciphers" "proxy_ssl_name" "proxy_ssl_server_name" "proxy_ssl_verify"
+        "proxy_ssl_verify_depth" "proxy_ssl_trusted_certificate" "proxy_ssl_crl"
+        "proxy_ssl_certificate" "proxy_ssl_certificate_key" "proxy_ssl_certificate_cache"
+        "proxy_ssl_password_file" "proxy_ssl_conf_command";
+    HTTP =>
+        "proxy_cache_path";
+    // random_index
+    LOCATION =>
+        "random_index";
+    // realip
+    HSL =>
+        "set_real_ip_from" "real_ip_header" "real_ip_recursive";
+    // referer
+    SERVER_LOCATION =>
+        "valid_referers";
+    // scgi
+    IN_LOCATION =>
+        "scgi_pass";
+    HSL =>
+        "scgi_store" "scgi_store_access" "scgi_buffering" "scgi_request_buffering"
+        "scgi_ignore_client_abort" "scgi_bind" "scgi_socket_keepalive" "scgi_socket_rcvbuf"
+        "scgi_socket_sndbuf" "scgi_connect_timeout" "scgi_send_timeout" "scgi_buffer_size"
+        "scgi_pass_request_headers" "scgi_pass_request_body" "scgi_intercept_errors"
+        "scgi_read_timeout" "scgi_buffers" "scgi_busy_buffers_size" "scgi_force_ranges"
+        "scgi_limit_rate" "scgi_cache" "scgi_cache_key" "scgi_cache_bypass" "scgi_no_cache"
+        "scgi_cache_valid" "scgi_cache_min_uses" "scgi_cache_max_range_offset"
+        "scgi_cache_use_stale" "scgi_cache_methods" "scgi_cache_lock"
+        "scgi_cache_lock_timeout" "scgi_cache_lock_age" "scgi_cache_revalidate"
+        "scgi_cache_background_update" "scgi_temp_path" "scgi_max_temp_file_size"
+        "scgi_temp_file_write_size" "scgi_next_upstream" "scgi_next_upstream_tries"
+        "scgi_next_upstream_timeout" "scgi_param" "scgi_pass_header" "scgi_hide_header"
+        "scgi_ignore_headers";
+    HTTP =>
+        "scgi_cache_path";
+    // secure_link
+    HSL =>
+        "secure_link" "secure_link_md5" "secure_link_secret";
+    // slice
+    HSL =>
+        "slice";
+    // ssi
+    HSL =>
+        "ssi_silent_errors" "ssi_ignore_recycled_buffers" "ssi_min_file_chunk"
+        "ssi_value_length" "ssi_types" "ssi_last_modified";
+    // sub
+    HSL =>
+        "sub_filter" "sub_filter_types" "sub_filter_once" "sub_filter_last_modified";
+    // tunnel
+    SERVER_LOCATION.or(Contexts::IF_IN_LOCATION) =>
+        "tunnel_pass";
+    HSL =>
+        "tunnel_bind" "tunnel_socket_keepalive" "tunnel_socket_rcvbuf"
+        "tunnel_socket_sndbuf" "tunnel_connect_timeout" "tunnel_send_timeout"
+        "tunnel_send_lowat" "tunnel_buffer_size" "tunnel_read_timeout"
+        "tunnel_next_upstream" "tunnel_next_upstream_tries" "tunnel_next_upstream_timeout";
+    // userid
+    HSL =>
+        "userid" "userid_service" "userid_name" "userid_domain" "userid_path"
+        "userid_expires" "userid_flags" "userid_p3p" "userid_mark";
+    // uwsgi
+    IN_LOCATION =>
+        "uwsgi_pass";
+    HSL =>
+        "uwsgi_modifier1" "uwsgi_modifier2" "uwsgi_store" "uwsgi_store_access"
+        "uwsgi_buffering" "uwsgi_request_buffering" "uwsgi_ignore_client_abort" "uwsgi_bind"
+        "uwsgi_socket_keepalive" "uwsgi_socket_rcvbuf" "uwsgi_socket_sndbuf"
+        "uwsgi_connect_timeout" "uwsgi_send_timeout" "uwsgi_buffer_size"
+        "uwsgi_pass_request_headers" "uwsgi_pass_request_body" "uwsgi_intercept_errors"
+        "uwsgi_read_timeout" "uwsgi_buffers" "uwsgi_busy_buffers_size" "uwsgi_force_ranges"
+        "uwsgi_limit_rate" "uwsgi_cache" "uwsgi_cache_key" "uwsgi_cache_bypass"
+        "uwsgi_no_cache" "uwsgi_cache_valid" "uwsgi_cache_min_uses"
+        "uwsgi_cache_max_range_offset" "uwsgi_cache_use_stale" "uwsgi_cache_methods"
+        "uwsgi_cache_lock" "uwsgi_cache_lock_timeout" "uwsgi_cache_lock_age"
+        "uwsgi_cache_revalidate" "uwsgi_cache_background_update" "uwsgi_temp_path"
+        "uwsgi_max_temp_file_size" "uwsgi_temp_file_write_size" "uwsgi_next_upstream"
+        "uwsgi_next_upstream_tries" "uwsgi_next_upstream_timeout" "uwsgi_param"
+        "uwsgi_string" "uwsgi_pass_header" "uwsgi_hide_header" "uwsgi_ignore_headers"
+        "uwsgi_ssl_session_reuse" "uwsgi_ssl_protocols" "uwsgi_ssl_ciphers" "uwsgi_ssl_name"
+        "uwsgi_ssl_server_name" "uwsgi_ssl_verify" "uwsgi_ssl_verify_depth"
+        "uwsgi_ssl_trusted_certificate" "uwsgi_ssl_crl" "uwsgi_ssl_certificate"
+        "uwsgi_ssl_certificate_key" "uwsgi_ssl_certificate_cache" "uwsgi_ssl_password_file"
+        "uwsgi_ssl_conf_command";
+    HTTP =>
+        "uwsgi_cache_path";
+    // xslt
+    HSL =>
+        "xml_entities" "xml_external_entities" "xslt_param" "xslt_string_param" "xslt_types"
+        "xslt_last_modified";
+    LOCATION =>
+        "xslt_stylesheet";
+    // perl
+    HTTP =>
+        "perl_modules" "perl_require" "perl_set";
+    LOCATION =>
+        "perl";
+    // core
+    HS =>
+        "client_body_early_read";
+    HSL =>
+        "auth_delay" "early_hints" "resolver" "resolver_timeout";
+    HSLI =>
+        "post_action";
+};

@@ -1,0 +1,263 @@
+//! Owns `allow` and `deny`, and how the opinions of all access modules add up: `satisfy`.
+//!
+//! Must not ask for passwords; other modules of the access phase do.
+
+use super::inherit;
+use crate::conf::{Args, Contexts, Directive, Env, Error, Row, values};
+use crate::http::cidr;
+use crate::http::draft::{HSL, Scope, row};
+use crate::http::finish::Finish;
+use crate::http::phase::{Phase, Stop};
+use crate::http::request::Request;
+use crate::http::vars::Variable;
+use crate::net::Peer;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// As written.
+#[derive(Debug, Default, Clone)]
+pub struct Draft {
+    rules: Option<Vec<Rule>>,
+    satisfy_any: Option<bool>,
+}
+
+/// In force.
+#[derive(Debug)]
+pub struct Conf {
+    rules: Vec<Rule>,
+    /// One module that allows is enough.
+    satisfy_any: bool,
+}
+
+/// `allow` or `deny`.
+#[derive(Debug, Clone)]
+struct Rule {
+    deny: bool,
+    whom: Whom,
+}
+
+#[derive(Debug, Clone)]
+enum Whom {
+    All,
+    Unix,
+    Net(IpNet),
+}
+
+/// What a module of the access phase says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opinion {
+    /// Nothing: it was not asked to judge.
+    None,
+    Allow,
+    /// Answer with this status.
+    Refuse(u16),
+}
+
+impl Draft {
+    pub fn inherit(&mut self, outer: &Self) {
+        inherit!(self, outer; rules, satisfy_any);
+    }
+
+    pub fn finish(&self, _cx: &mut Finish) -> Conf {
+        Conf {
+            rules: self.rules.clone().unwrap_or_default(),
+            satisfy_any: self.satisfy_any.unwrap_or(false),
+        }
+    }
+}
+
+const PLACES: Contexts = HSL.or(Contexts::LIMIT_EXCEPT);
+
+pub static ROWS: &[Row<Scope>] = &[
+    row(
+        "allow",
+        PLACES,
+        Args::Exactly(1),
+        "Lets clients in: an address, a network, `unix:` or `all`; the first rule that fits a client counts.",
+        |scope, dir, env| add(scope, dir, false, env),
+    ),
+    row(
+        "deny",
+        PLACES,
+        Args::Exactly(1),
+        "Keeps clients out with 403: an address, a network, `unix:` or `all`; the first rule that fits a \
+         client counts.",
+        |scope, dir, env| add(scope, dir, true, env),
+    ),
+    row(
+        "satisfy",
+        HSL,
+        Args::Exactly(1),
+        "Whether `all` (default) or `any` of the modules that control access must allow a request.",
+        |scope, dir, _| {
+            let choices = [("all", false), ("any", true)];
+            values::choice(&mut scope.drafts.access.satisfy_any, dir, &choices)
+        },
+    ),
+];
+
+fn add(scope: &mut Scope, dir: &Directive, deny: bool, env: &mut Env) -> Result<(), Error> {
+    let word = dir.arg(0);
+    let whom = match &word.text[..] {
+        b"all" => Whom::All,
+        b"unix:" => Whom::Unix,
+        text => {
+            let shown = word.lossy();
+            let cidr = cidr::parse(text)
+                .ok_or_else(|| word.error(format_args!("invalid parameter \"{shown}\"")))?;
+            if cidr.low_bits {
+                env.warn(word.error(format_args!("low address bits of {shown} are meaningless")));
+            }
+            Whom::Net(cidr.net)
+        }
+    };
+    scope.drafts.access.rules.get_or_insert_default().push(Rule { deny, whom });
+    Ok(())
+}
+
+pub static VARIABLES: &[Variable] = &[];
+
+/// nginx's access phase: asks each module in turn, as long as its opinion can matter.
+pub fn run(req: &mut Request, modules: &[fn(&mut Request) -> Opinion]) -> Phase {
+    let any = req.conf().access.satisfy_any;
+    let mut refused = None;
+    for opinion in modules {
+        match opinion(req) {
+            Opinion::Allow if any => return Ok(()),
+            // A challenge tells the client more than a plain no.
+            Opinion::Refuse(status @ (401 | 403 | 407)) if any => match refused {
+                Some(401 | 407) => {}
+                _ => refused = Some(status),
+            },
+            Opinion::Refuse(status) => return Err(Stop::Status(status)),
+            Opinion::None | Opinion::Allow => {}
+        }
+    }
+    match refused {
+        None => Ok(()),
+        Some(status) => {
+            if status == 403 {
+                log(req);
+            }
+            Err(Stop::Status(status))
+        }
+    }
+}
+
+/// What `allow` and `deny` say.
+pub fn judge(req: &mut Request) -> Opinion {
+    let conf = &req.conf().access;
+    match first_match(&conf.rules, &req.client.peer) {
+        None => Opinion::None,
+        Some(Rule { deny: false, .. }) => Opinion::Allow,
+        Some(Rule { deny: true, .. }) => {
+            if !conf.satisfy_any {
+                log(req);
+            }
+            Opinion::Refuse(403)
+        }
+    }
+}
+
+fn log(req: &Request) {
+    req.log_error(format_args!("access forbidden by rule"));
+}
+
+fn first_match<'a>(rules: &'a [Rule], peer: &Peer) -> Option<&'a Rule> {
+    let address = peer.ip().map(|address| judged_as(address, rules));
+    rules.iter().find(|rule| match (&rule.whom, address) {
+        (Whom::All, _) | (Whom::Unix, None) => true,
+        (Whom::Net(net), Some(address)) => net.contains(&address),
+        (Whom::Unix, Some(_)) | (Whom::Net(_), None) => false,
+    })
+}
+
+/// An IPv4 address that came over an IPv6 socket is judged as what it is, unless there are rules for
+/// IPv6 alone.
+fn judged_as(address: IpAddr, rules: &[Rule]) -> IpAddr {
+    let for_v4 = |rule: &Rule| matches!(rule.whom, Whom::All | Whom::Net(IpNet::V4(_)));
+    if address.is_ipv6() && rules.iter().any(for_v4) { cidr::unmapped(address) } else { address }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::fixture::{Site, errors, snapshot};
+
+    fn denies(server: &str, peer: &str) -> Option<bool> {
+        let (snapshot, _) = snapshot("", &format!("listen 1; {server}"));
+        let rules = &snapshot.conf(snapshot.servers[0].root).access.rules;
+        let peer = match peer.parse::<IpAddr>() {
+            Ok(address) => Peer::Inet((address, 1).into()),
+            Err(_) => Peer::Unix,
+        };
+        first_match(rules, &peer).map(|rule| rule.deny)
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_counts() {
+        let rules = "deny 192.0.2.1; allow 192.0.2.0/24; allow 2001:db8::/32; deny all;";
+        for (peer, expected) in [
+            ("192.0.2.1", true),
+            ("192.0.2.2", false),
+            ("::ffff:192.0.2.2", false),
+            ("2001:db8::5", false),
+            ("2001:db9::5", true),
+            ("unix:", true),
+        ] {
+            assert_eq!(denies(rules, peer), Some(expected), "{peer}");
+        }
+        assert_eq!(denies("allow unix:;", "unix:"), Some(false));
+        assert_eq!(denies("deny unix:; deny 10.0.0.1;", "127.0.0.1"), None);
+        assert_eq!(denies("deny ::/0;", "127.0.0.1"), None);
+        assert_eq!(denies("deny ::/0;", "::ffff:127.0.0.1"), Some(true));
+    }
+
+    #[test]
+    fn what_is_wrong_has_nginxs_sentence() {
+        assert_eq!(errors("", "allow 1.2.3;"), ["invalid parameter \"1.2.3\""]);
+        assert_eq!(errors("", "deny 1.2.3.4/40;"), ["invalid parameter \"1.2.3.4/40\""]);
+        let (_, warnings) = snapshot("deny 1.2.3.4/24;", "listen 1;");
+        assert_eq!(warnings, ["low address bits of 1.2.3.4/24 are meaningless"]);
+    }
+
+    #[test]
+    fn opinions_add_up_as_satisfy_says() {
+        let ask = |satisfy: &str, modules: &[fn(&mut Request) -> Opinion]| {
+            let site = Site::new("", &format!("listen 1; satisfy {satisfy};"));
+            match run(&mut site.request(), modules) {
+                Ok(()) => 0,
+                Err(Stop::Status(status)) => status,
+                Err(_) => 1,
+            }
+        };
+        let allow: fn(&mut Request) -> Opinion = |_| Opinion::Allow;
+        let none: fn(&mut Request) -> Opinion = |_| Opinion::None;
+        let forbid: fn(&mut Request) -> Opinion = |_| Opinion::Refuse(403);
+        let challenge: fn(&mut Request) -> Opinion = |_| Opinion::Refuse(401);
+        let fail: fn(&mut Request) -> Opinion = |_| Opinion::Refuse(500);
+        for (modules, all, any) in [
+            (&[none, none][..], 0, 0),
+            (&[allow, none], 0, 0),
+            (&[allow, forbid], 403, 0),
+            (&[forbid, challenge], 403, 401),
+            (&[challenge, forbid], 401, 401),
+            (&[challenge, allow], 401, 0),
+            (&[fail, allow], 500, 500),
+        ] {
+            assert_eq!((ask("all", modules), ask("any", modules)), (all, any));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_logged_and_rules_are_inherited_as_a_whole() {
+        let site = Site::new("deny 127.0.0.0/8;", "listen 1;");
+        assert_eq!(run(&mut site.request(), &[judge]), Err(Stop::Status(403)));
+        assert!(site.text("error.log").contains(" access forbidden by rule, client: 127.0.0.1"));
+        let site = Site::new("deny 127.0.0.0/8;", "listen 1; deny ::1;");
+        assert_eq!(run(&mut site.request(), &[judge]), Ok(()));
+        let site = Site::new("deny all;", "listen 1; satisfy any;");
+        assert_eq!(run(&mut site.request(), &[judge]), Err(Stop::Status(403)));
+        assert_eq!(site.text("error.log").matches("access forbidden by rule").count(), 1);
+    }
+}

@@ -1,0 +1,76 @@
+//! Owns the list of modules: the one place where a new module is named.
+//!
+//! Modules never import one another; what they share lives in the pipeline's own types.
+//!
+//! A module is a file with `Draft` (what was written), `Conf` (what is in force), `ROWS` (its
+//! directives) and `VARIABLES`. `Draft::inherit` takes over what the outer block says;
+//! `Draft::finish` fills defaults and compiles.
+
+use super::draft::Scope;
+use super::finish::Finish;
+use super::vars::Variable;
+use crate::conf::Row;
+
+macro_rules! modules {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// What a block says, module by module.
+        #[derive(Debug, Default, Clone)]
+        pub struct Drafts { $(pub $name: $name::Draft,)* }
+
+        /// What is in force in a block, module by module.
+        #[derive(Debug)]
+        pub struct Conf { $(pub $name: $name::Conf,)* }
+
+        impl Drafts {
+            /// Takes over what the outer block says where this one is silent.
+            pub fn inherit(&mut self, outer: &Self) { $(self.$name.inherit(&outer.$name);)* }
+
+            /// Fills defaults and compiles; errors go to `cx`.
+            pub fn finish(&self, cx: &mut Finish) -> Conf {
+                Conf { $($name: self.$name.finish(cx),)* }
+            }
+        }
+
+        /// Every directive of `http {}` and below.
+        pub static ROWS: &[&[Row<Scope>]] = &[$($name::ROWS,)*];
+
+        /// Every variable.
+        pub static VARIABLES: &[&[Variable]] = &[$($name::VARIABLES,)*];
+    };
+}
+
+modules! {
+    blocks, connection, client_body, server, redirect, files, not_modified, range, index, try_files, error_page,
+    rewrite, access, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, proxy, variables,
+    limit_rate, tuning, absent,
+}
+
+impl Drafts {
+    /// An `if` inside a location answers as its location does: the content handler comes along.
+    pub fn enter(&mut self, outer: &Self) {
+        self.proxy.enter(&outer.proxy);
+    }
+}
+
+/// What must be known before any block is finished: names that others refer to.
+pub fn define(http: &Scope, cx: &mut Finish) {
+    rewrite::define(http, cx);
+    map::define(http, cx);
+    split_clients::define(http, cx);
+    geo::define(http, cx);
+    upstream::define(http, cx);
+    access_log::define(http, cx);
+    map::compile(http, cx);
+    split_clients::compile(http, cx);
+    geo::compile(http, cx);
+}
+
+/// Takes over the outer block's value for each field that is unset here.
+macro_rules! inherit {
+    ($own:expr, $outer:expr; $($field:ident),* $(,)?) => {
+        $(if $own.$field.is_none() { $own.$field.clone_from(&$outer.$field); })*
+    };
+}
+pub(crate) use inherit;

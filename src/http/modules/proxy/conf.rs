@@ -1,0 +1,157 @@
+//! Owns what the proxy directives say, and their defaults: nginx 1.31's.
+
+use super::redirect::{Redirects, RedirectsDraft};
+use super::request::{Fields, field_set};
+use super::retry;
+use super::target::{Pass, PassDraft};
+use crate::conf::Word;
+use crate::http::finish::Finish;
+use crate::http::headers::Name;
+use crate::http::modules::inherit;
+use crate::http::template::Template;
+use std::time::Duration;
+
+/// The version spoken to upstreams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    Http10,
+    Http11,
+}
+
+/// As written.
+#[derive(Debug, Default, Clone)]
+pub struct Draft {
+    pub(super) pass: Option<PassDraft>,
+    pub(super) set_header: Option<Vec<(Word, Word)>>,
+    pub(super) hide_header: Option<Vec<Word>>,
+    pub(super) pass_header: Option<Vec<Word>>,
+    pub(super) http_version: Option<HttpVersion>,
+    pub(super) connect_timeout: Option<Duration>,
+    pub(super) send_timeout: Option<Duration>,
+    pub(super) read_timeout: Option<Duration>,
+    pub(super) next_upstream: Option<u32>,
+    pub(super) next_tries: Option<u32>,
+    pub(super) next_timeout: Option<Duration>,
+    pub(super) redirects: Option<RedirectsDraft>,
+    pub(super) buffering: Option<bool>,
+    pub(super) request_buffering: Option<bool>,
+    pub(super) buffer_size: Option<u64>,
+    pub(super) buffers: Option<(usize, u64)>,
+    pub(super) intercept_errors: Option<bool>,
+    pub(super) ignore_abort: Option<bool>,
+    pub(super) pass_request_headers: Option<bool>,
+    pub(super) pass_request_body: Option<bool>,
+    pub(super) method: Option<Word>,
+    pub(super) set_body: Option<Word>,
+    pub(super) socket_keepalive: Option<bool>,
+}
+
+/// In force.
+#[derive(Debug)]
+pub struct Conf {
+    /// Set where requests are passed on.
+    pub pass: Option<Pass>,
+    pub(super) fields: Fields,
+    /// Fields of answers that clients do not get, in lower case.
+    pub(super) hidden: Vec<Vec<u8>>,
+    pub(super) http_version: HttpVersion,
+    pub(super) connect_timeout: Duration,
+    pub(super) send_timeout: Duration,
+    pub(super) read_timeout: Duration,
+    pub(super) next_upstream: u32,
+    pub(super) next_tries: u32,
+    pub(super) next_timeout: Duration,
+    pub(super) redirects: Redirects,
+    pub(super) buffering: bool,
+    pub(super) request_buffering: bool,
+    /// Bytes: the longest head of an answer, and what is read at a time without buffering.
+    pub(super) buffer_size: usize,
+    /// Bytes of an answer held for a slow client.
+    pub(super) window: usize,
+    pub(super) intercept_errors: bool,
+    pub(super) ignore_abort: bool,
+    pub(super) pass_request_headers: bool,
+    pub(super) pass_request_body: bool,
+    pub(super) method: Option<Template>,
+    pub(super) set_body: Option<Template>,
+    pub(super) socket_keepalive: bool,
+}
+
+/// nginx's default for all three times.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Fields of answers hidden unless `proxy_pass_header` names them.
+const HIDDEN: [&str; 8] = [
+    "date", "server", "x-pad", "x-accel-expires", "x-accel-redirect", "x-accel-limit-rate",
+    "x-accel-buffering", "x-accel-charset",
+];
+
+impl Draft {
+    pub fn inherit(&mut self, outer: &Self) {
+        inherit!(self, outer;
+            set_header, hide_header, pass_header, http_version, connect_timeout, send_timeout,
+            read_timeout, next_upstream, next_tries, next_timeout, redirects, buffering,
+            request_buffering, buffer_size, buffers, intercept_errors, ignore_abort,
+            pass_request_headers, pass_request_body, method, set_body, socket_keepalive,
+        );
+    }
+
+    /// `if` and `limit_except` pass to where their location passes.
+    pub fn enter(&mut self, outer: &Self) {
+        inherit!(self, outer; pass);
+    }
+
+    pub fn finish(&self, cx: &mut Finish) -> Conf {
+        let pass = self.pass.as_ref().and_then(|draft| draft.finish(cx));
+        let page = 4 * 1024;
+        let (count, size) = self.buffers.unwrap_or((8, 2 * page));
+        let bytes = |n| usize::try_from(n).unwrap_or(usize::MAX);
+        Conf {
+            fields: field_set(self.set_header.as_deref().unwrap_or_default(), cx),
+            hidden: self.hidden(),
+            http_version: self.http_version.unwrap_or(HttpVersion::Http11),
+            connect_timeout: self.connect_timeout.unwrap_or(MINUTE),
+            send_timeout: self.send_timeout.unwrap_or(MINUTE),
+            read_timeout: self.read_timeout.unwrap_or(MINUTE),
+            next_upstream: self.next_upstream.unwrap_or(retry::ERROR | retry::TIMEOUT),
+            next_tries: self.next_tries.unwrap_or(0),
+            next_timeout: self.next_timeout.unwrap_or_default(),
+            redirects: Redirects::new(self.redirects.as_ref(), self.pass.as_ref(), cx),
+            buffering: self.buffering.unwrap_or(true),
+            request_buffering: self.request_buffering.unwrap_or(true),
+            buffer_size: bytes(self.buffer_size.unwrap_or(page)),
+            window: count * bytes(size),
+            intercept_errors: self.intercept_errors.unwrap_or(false),
+            ignore_abort: self.ignore_abort.unwrap_or(false),
+            pass_request_headers: self.pass_request_headers.unwrap_or(true),
+            pass_request_body: self.pass_request_body.unwrap_or(true),
+            method: self.method.as_ref().map(|word| cx.template(word)),
+            set_body: self.set_body.as_ref().map(|word| cx.template(word)),
+            socket_keepalive: self.socket_keepalive.unwrap_or(false),
+            pass,
+        }
+    }
+
+    /// The default set without what `proxy_pass_header` names, and what `proxy_hide_header` adds.
+    fn hidden(&self) -> Vec<Vec<u8>> {
+        let lower = |word: &Word| word.text.to_ascii_lowercase();
+        let passed: Vec<_> = self.pass_header.iter().flatten().map(lower).collect();
+        let defaults = HIDDEN.iter().map(|name| name.as_bytes().to_vec());
+        let mut hidden: Vec<_> = defaults.filter(|name| !passed.contains(name)).collect();
+        for name in self.hide_header.iter().flatten().map(lower) {
+            if !passed.contains(&name) && !hidden.contains(&name) {
+                hidden.push(name);
+            }
+        }
+        hidden
+    }
+}
+
+impl Conf {
+    /// Whether clients do not get this field of an answer.
+    pub(super) fn hides(&self, id: Name, name: &[u8]) -> bool {
+        // Most fields have no entry of their length: that check comes first.
+        let _ = id;
+        self.hidden.iter().any(|h| h.len() == name.len() && h.eq_ignore_ascii_case(name))
+    }
+}

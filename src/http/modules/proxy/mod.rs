@@ -1,0 +1,18 @@
+//! Owns `proxy_pass`: which upstream is asked, what it is asked, and what of its answer goes on.
+//!
+//! Must not know sockets; `origin` carries the exchange.
+
+mod conf;
+mod pass;
+mod redirect;
+mod reply;
+mod request;
+mod retry;
+mod rows;
+mod target;
+mod variables;
+
+pub use conf::{Conf, Draft};
+pub use pass::run;
+pub use rows::ROWS;
+pub use variables::VARIABLES;

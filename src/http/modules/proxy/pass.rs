@@ -1,0 +1,388 @@
+//! Owns the course of a proxied request: body, server after server, answer.
+
+use super::conf::{Conf, HttpVersion};
+use super::request::{self, Announced};
+use super::target::{Chosen, Pass};
+use super::{reply, retry};
+use crate::http::client::Client;
+use crate::http::h1::framing::{self, Length};
+use crate::http::headers::Name;
+use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Plan, Reply};
+use crate::http::phase::Stop;
+use crate::http::request::{Request, Try};
+use crate::http::request_body::{InFile, RequestBody};
+use crate::http::spool::Spool;
+use crate::log::Level;
+use crate::upstream::{self, Outcome, PeerRef, Selection};
+use std::time::Instant;
+use tokio::time::Instant as Now;
+
+/// A request being passed on.
+struct Course<'a> {
+    conf: &'a Conf,
+    pass: &'a Pass,
+    chosen: Chosen,
+    /// Head of the request, the same for every server; a set body stands behind it.
+    head: Vec<u8>,
+    streamed: bool,
+    chunked: bool,
+    began: Instant,
+}
+
+/// A connection to a server and what is known of it.
+struct Connected {
+    exchange: Exchange,
+    peer: PeerRef,
+    requests: u64,
+    since: Now,
+}
+
+/// What one try came to.
+enum Attempt {
+    Answered(Reply, Connected),
+    Failed { why: Failure, peer: PeerRef, sent: bool, kept: bool },
+}
+
+/// Passes the request to an upstream and prepares its answer.
+pub async fn run(req: &mut Request) -> Stop {
+    let snapshot = req.snapshot.clone();
+    let all = snapshot.conf(req.location);
+    let conf = &all.proxy;
+    let Some(pass) = &conf.pass else { return Stop::Status(500) };
+    let chosen = match pass.choose(req) {
+        Ok(chosen) => chosen,
+        Err(why) => {
+            req.log_error(format_args!("{why}"));
+            let unresolved = why.starts_with("no resolver");
+            return Stop::Status(if unresolved { 502 } else { 500 });
+        }
+    };
+    req.origin = Some(chosen.origin.clone());
+    let streams = !conf.request_buffering && conf.set_body.is_none() && conf.pass_request_body;
+    let streamed = streams
+        && (!req.body.chunked || conf.http_version == HttpVersion::Http11)
+        && !req.body.is_begun()
+        && !req.body.has_come(&req.client);
+    if !streamed && let Err(stop) = keep_body(req).await {
+        return stop;
+    }
+    let target = pass.uri(req, &chosen);
+    if target.is_empty() {
+        req.log_error(format_args!("zero length URI to proxy"));
+        return Stop::Status(500);
+    }
+    let chunked = streamed && req.body.chunked;
+    let mut course = Course {
+        conf, pass, chosen, head: Vec::with_capacity(512), streamed, chunked, began: Instant::now(),
+    };
+    course.write_head(req, &target);
+    req.upstream_target = target;
+    course.run(req).await
+}
+
+/// Reads the whole body before a server is asked.
+async fn keep_body(req: &mut Request) -> Result<(), Stop> {
+    if req.body.kept.is_some() {
+        return Ok(());
+    }
+    if req.body.is_begun() {
+        // A part went another way before an internal redirect: the rest alone must not be sent.
+        req.body.kept = Some(Spool::default());
+        return Ok(());
+    }
+    let snapshot = req.snapshot.clone();
+    let conf = &snapshot.conf(req.location).client_body;
+    let client = req.client.clone();
+    let in_memory = if conf.in_file == InFile::Off { conf.buffer_size } else { 0 };
+    let kept = req.body.keep(&client, conf.timeout, in_memory, &conf.temp_path).await;
+    kept.map_err(|error| reply::body_failed(req, error))?;
+    if conf.in_file == InFile::On && let Some(spool) = &mut req.body.kept {
+        // The file stays; its name is `$request_body_file`.
+        let _ = spool.to_file(&conf.temp_path);
+    }
+    Ok(())
+}
+
+impl Course<'_> {
+    fn write_head(&mut self, req: &Request, target: &[u8]) {
+        let set_body = self.conf.set_body.as_ref().map(|body| body.value(req));
+        let announced = match (&set_body, &req.body.kept) {
+            (Some(body), _) => Announced::Length(body.len() as u64),
+            // What is not sent must not be announced: the server would take the next request for it.
+            _ if !self.conf.pass_request_body && req.body.exists() => Announced::Length(0),
+            (None, Some(kept)) if req.body.is_framed() => Announced::Length(kept.len()),
+            _ if self.chunked => Announced::Chunked,
+            _ => req.body.announced.map_or(Announced::Nothing, Announced::Length),
+        };
+        let host = &self.chosen.origin.host;
+        request::write(req, self.conf, target, host, announced, &mut self.head);
+        self.head.extend_from_slice(set_body.as_deref().unwrap_or_default());
+    }
+
+    /// Asks server after server until one answers or no more may be asked.
+    async fn run(&self, req: &mut Request) -> Stop {
+        let mut selection = self.chosen.group.selection(req.client.peer.ip());
+        selection.limit_tries(self.conf.next_tries);
+        loop {
+            let Ok(peer) = self.chosen.group.select(&mut selection, Now::now()) else {
+                return self.nobody(req);
+            };
+            Self::begin_try(req, peer.name().to_owned());
+            let attempt = self.attempt(req, peer).await;
+            let stop = match attempt {
+                Attempt::Answered(reply, on) => self.answered(req, reply, on, &selection),
+                Attempt::Failed { why, peer, sent, kept } => {
+                    if kept && matches!(why, Failure::Error(_)) {
+                        selection.tries += 1;
+                    }
+                    self.failed(req, &why, Some(peer), sent, selection.tries)
+                }
+            };
+            if let Some(stop) = stop {
+                req.asking = false;
+                return stop;
+            }
+        }
+    }
+
+    /// No server can be asked at all.
+    fn nobody(&self, req: &mut Request) -> Stop {
+        Self::begin_try(req, self.chosen.group.name().to_owned());
+        req.log_error(format_args!("no live upstreams while connecting to upstream"));
+        end_try(req, 502);
+        req.asking = false;
+        Stop::Status(502)
+    }
+
+    fn begin_try(req: &mut Request, peer: String) {
+        req.asking = true;
+        let new_list = std::mem::take(&mut req.begin_list);
+        req.tries.push(Try { peer, new_list, began: Some(Instant::now()), ..Try::default() });
+    }
+
+    /// One server: a kept connection or a new one, the request, the head of its answer.
+    async fn attempt(&self, req: &mut Request, peer: PeerRef) -> Attempt {
+        let pool = self.chosen.group.pool();
+        let kept = pool.take(&peer, self.pass.tag);
+        let (stream, requests, since, kept) = match kept {
+            Some(pooled) => (pooled.stream, pooled.requests + 1, pooled.since, true),
+            None => match self.connect(req, &peer).await {
+                Ok(stream) => (stream, 1, Now::now(), false),
+                Err(why) => return Attempt::Failed { why, peer, sent: false, kept: false },
+            },
+        };
+        if let Some(last) = req.tries.last_mut() {
+            last.connect = last.began.map(|began| began.elapsed());
+        }
+        let mut exchange = Exchange::new(stream);
+        let asked = self.ask(req, &mut exchange).await;
+        note_bytes(req, &exchange);
+        match asked {
+            Ok(reply) => Attempt::Answered(reply, Connected { exchange, peer, requests, since }),
+            Err(why) => Attempt::Failed { why, peer, sent: exchange.sent > 0, kept },
+        }
+    }
+
+    async fn connect(&self, req: &Request, peer: &PeerRef) -> Result<crate::net::Stream, Failure> {
+        let connecting = upstream::connect(peer.address(), self.conf.connect_timeout, None);
+        let client = req.client.clone();
+        let watch = !self.conf.ignore_abort && self.streamed_done(req);
+        let connected = or_gone(connecting, &client, watch).await?;
+        match connected {
+            Ok(stream) => {
+                if self.conf.socket_keepalive {
+                    let _ = stream.set_keepalive(true);
+                }
+                Ok(stream)
+            }
+            Err(error) if error.stage == upstream::Stage::Timeout => Err(Failure::TimedOut),
+            Err(error) => {
+                let level = if error.is_ordinary() { Level::Error } else { Level::Crit };
+                req.log(level, format_args!("{error} while connecting to upstream"));
+                Err(Failure::Error(String::new()))
+            }
+        }
+    }
+
+    /// Nothing of the request is left on the client's connection: its going can be watched.
+    fn streamed_done(&self, req: &Request) -> bool {
+        !self.streamed || req.body.is_read()
+    }
+
+    async fn ask(&self, req: &mut Request, exchange: &mut Exchange) -> Result<Reply, Failure> {
+        let client = req.client.clone();
+        let snapshot = req.snapshot.clone();
+        let all = snapshot.conf(req.location);
+        let body = body_of(&mut req.body, self.conf, self.streamed, self.chunked);
+        let ask = Ask {
+            head: &self.head,
+            body,
+            client: &client,
+            ignore_abort: self.conf.ignore_abort,
+            send_timeout: self.conf.send_timeout,
+            read_timeout: self.conf.read_timeout,
+            body_timeout: all.client_body.timeout,
+            head_limit: self.conf.buffer_size,
+        };
+        exchange.ask(ask).await
+    }
+
+    /// An answer has begun: it goes to the client, or its status sends us to the next server.
+    fn answered(
+        &self,
+        req: &mut Request,
+        reply: Reply,
+        on: Connected,
+        selection: &Selection,
+    ) -> Option<Stop> {
+        let status = reply.head.status;
+        if let Some(last) = req.tries.last_mut() {
+            last.status = if reply.http09 { 200 } else { status };
+            last.header = last.began.map(|began| began.elapsed());
+        }
+        let sent = on.exchange.sent > 0;
+        if let Some(condition) = retry::of_status(status) {
+            let may = selection.tries > 0 && retry::allowed(self.conf, &self.tried(req, condition, sent));
+            if may {
+                let outcome = match status {
+                    403 | 404 => Outcome::NextWithoutFault,
+                    _ => Outcome::Failed,
+                };
+                self.free(req, on.peer, outcome);
+                end_try(req, status);
+                return None;
+            }
+        }
+        let head_request = self.asks_head(req);
+        let length = match Self::length(req, &reply, head_request) {
+            Ok(length) => length,
+            Err(why) => {
+                let why = Failure::Invalid(why);
+                return self.failed(req, &why, Some(on.peer), sent, selection.tries);
+            }
+        };
+        let keep = !reply.http09 && !reply.head.closes() && status != 101;
+        let plan = Plan {
+            length,
+            read_timeout: self.conf.read_timeout,
+            group: self.chosen.group.clone(),
+            peer: on.peer,
+            tag: self.pass.tag,
+            requests: on.requests,
+            since: on.since,
+            keep: keep && self.conf.http_version == HttpVersion::Http11,
+        };
+        let answer = on.exchange.into_answer(plan);
+        Some(reply::prepare(req, self.conf, reply, answer))
+    }
+
+    /// How the answer's body is framed; the error is nginx's sentence.
+    fn length(req: &Request, reply: &Reply, head_request: bool) -> Result<Length, String> {
+        if reply.http09 {
+            return Ok(Length::UntilClose);
+        }
+        // What follows a 101 has no frame: it is the new protocol's.
+        if reply.head.status == 101 && req.head.headers.contains(Name::Upgrade) {
+            return Ok(Length::UntilClose);
+        }
+        framing::response_body(reply.head.status, &reply.head.headers, head_request)
+    }
+
+    fn asks_head(&self, req: &Request) -> bool {
+        match &self.conf.method {
+            Some(method) => method.value(req).eq_ignore_ascii_case(b"HEAD"),
+            None => req.method == crate::http::method::Method::Head,
+        }
+    }
+
+    /// A try has failed: the next server, or the end with a status.
+    fn failed(
+        &self,
+        req: &mut Request,
+        why: &Failure,
+        peer: Option<PeerRef>,
+        sent: bool,
+        tries: u32,
+    ) -> Option<Stop> {
+        let (condition, status) = match why {
+            Failure::Error(_) => (retry::ERROR, 502),
+            Failure::TimedOut => (retry::TIMEOUT, 504),
+            Failure::Invalid(_) => (retry::INVALID_HEADER, 502),
+            Failure::ClientGone => {
+                end_try(req, 499);
+                return Some(reply::client_gone(req));
+            }
+            Failure::Body(error) => {
+                end_try(req, error.status());
+                return Some(reply::body_failed(req, *error));
+            }
+        };
+        reply::log_failure(req, why, sent);
+        if let Some(peer) = peer {
+            self.free(req, peer, Outcome::Failed);
+        }
+        end_try(req, status);
+        let tried = self.tried(req, condition, sent);
+        if tries > 0 && retry::allowed(self.conf, &tried) { None } else { Some(Stop::Status(status)) }
+    }
+
+    fn tried(&self, req: &Request, condition: u32, sent: bool) -> retry::Tried {
+        let (method, elapsed) = (req.method, self.began.elapsed());
+        let spent = self.streamed && (sent || req.body.is_begun());
+        retry::Tried { condition, method, sent, spent, elapsed }
+    }
+
+    fn free(&self, req: &Request, peer: PeerRef, outcome: Outcome) {
+        if self.chosen.group.free(peer, outcome, Now::now()) {
+            req.log(Level::Warn, format_args!("upstream server temporarily disabled while connecting to upstream"));
+        }
+    }
+}
+
+/// What the body is sent from.
+fn body_of<'a>(body: &'a mut RequestBody, conf: &Conf, streamed: bool, chunked: bool) -> Outgoing<'a> {
+    if conf.set_body.is_some() || !conf.pass_request_body {
+        return Outgoing::Nothing;
+    }
+    if streamed {
+        return if body.is_read() { Outgoing::Nothing } else { Outgoing::Stream { body, chunked } };
+    }
+    match &body.kept {
+        Some(kept) if !Spool::is_empty(kept) => Outgoing::Kept(kept, 0),
+        _ => Outgoing::Nothing,
+    }
+}
+
+/// The bytes of the exchange so far, for `$upstream_bytes_*`.
+fn note_bytes(req: &mut Request, exchange: &Exchange) {
+    if let Some(last) = req.tries.last_mut() {
+        (last.sent, last.received) = (exchange.sent, exchange.received);
+    }
+}
+
+/// A try is over without an answer that goes on.
+fn end_try(req: &mut Request, status: u16) {
+    if let Some(last) = req.tries.last_mut() {
+        last.status = status;
+        last.response = last.began.map(|began| began.elapsed());
+    }
+}
+
+/// A wait that ends early when the client goes away.
+async fn or_gone<T>(
+    wait: impl Future<Output = T>,
+    client: &Client,
+    watch: bool,
+) -> Result<T, Failure> {
+    let mut wait = std::pin::pin!(wait);
+    std::future::poll_fn(|cx| {
+        if let std::task::Poll::Ready(done) = wait.as_mut().poll(cx) {
+            return std::task::Poll::Ready(Ok(done));
+        }
+        if watch && client.poll_gone(cx) {
+            return std::task::Poll::Ready(Err(Failure::ClientGone));
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}

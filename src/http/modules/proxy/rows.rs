@@ -1,0 +1,137 @@
+//! Owns the table of the proxy directives.
+
+use super::conf::HttpVersion;
+use super::redirect::{RedirectsDraft, RuleDraft};
+use super::retry;
+use super::target::PassDraft;
+use crate::conf::{Args, Contexts, Directive, Error, Row, values};
+use crate::http::draft::{HSL, Scope, no_effect, row};
+
+const PASS: Contexts =
+    Contexts::LOCATION.or(Contexts::IF_IN_LOCATION).or(Contexts::LIMIT_EXCEPT);
+
+pub static ROWS: &[Row<Scope>] = &[
+    row("proxy_pass", PASS, Args::Exactly(1), "Passes requests to this server or upstream group.", |s, dir, _| {
+        let draft = PassDraft::new(dir.arg(0), s);
+        let slot = &mut s.drafts.proxy.pass;
+        if slot.is_some() {
+            return Err(dir.error("\"proxy_pass\" directive is duplicate"));
+        }
+        *slot = Some(draft);
+        Ok(())
+    }),
+    row("proxy_set_header", HSL, Args::Exactly(2), "Sets a field of the request to the upstream; an empty value removes it.", |s, dir, _| {
+        let line = (dir.arg(0).clone(), dir.arg(1).clone());
+        s.drafts.proxy.set_header.get_or_insert_default().push(line);
+        Ok(())
+    }),
+    row("proxy_hide_header", HSL, Args::Exactly(1), "A field of answers that clients do not get.", |s, dir, _| {
+        s.drafts.proxy.hide_header.get_or_insert_default().push(dir.arg(0).clone());
+        Ok(())
+    }),
+    row("proxy_pass_header", HSL, Args::Exactly(1), "A field of answers that is otherwise hidden and passes.", |s, dir, _| {
+        s.drafts.proxy.pass_header.get_or_insert_default().push(dir.arg(0).clone());
+        Ok(())
+    }),
+    row("proxy_http_version", HSL, Args::Exactly(1), "The version spoken to upstreams: 1.0 or 1.1 (default).", |s, dir, _| {
+        if &*dir.arg(0).text == b"2" {
+            return Err(dir.error("HTTP/2 to an upstream is not supported yet"));
+        }
+        let choices = [("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)];
+        values::choice(&mut s.drafts.proxy.http_version, dir, &choices)
+    }),
+    row("proxy_connect_timeout", HSL, Args::Exactly(1), "Time to connect to an upstream (default 60s).", |s, dir, _| {
+        values::msec(&mut s.drafts.proxy.connect_timeout, dir)
+    }),
+    row("proxy_send_timeout", HSL, Args::Exactly(1), "Time between two writes to an upstream (default 60s).", |s, dir, _| {
+        values::msec(&mut s.drafts.proxy.send_timeout, dir)
+    }),
+    row("proxy_read_timeout", HSL, Args::Exactly(1), "Time between two reads from an upstream (default 60s).", |s, dir, _| {
+        values::msec(&mut s.drafts.proxy.read_timeout, dir)
+    }),
+    row("proxy_next_upstream", HSL, Args::AtLeast(1), "Failures after which the next server is asked (default error timeout).", |s, dir, env| {
+        let slot = &mut s.drafts.proxy.next_upstream;
+        values::once(slot, dir)?;
+        let mut mask = 0;
+        values::mask(&mut mask, dir, retry::WORDS, env)?;
+        *slot = Some(mask);
+        Ok(())
+    }),
+    row("proxy_next_upstream_tries", HSL, Args::Exactly(1), "How many servers may be asked; 0 for all (default).", |s, dir, _| {
+        values::number(&mut s.drafts.proxy.next_tries, dir)
+    }),
+    row("proxy_next_upstream_timeout", HSL, Args::Exactly(1), "Time in which the next server may be asked; 0 for any (default).", |s, dir, _| {
+        values::msec(&mut s.drafts.proxy.next_timeout, dir)
+    }),
+    row("proxy_redirect", HSL, Args::Between(1, 2), "Rewrites Location and Refresh of answers: `default`, `off`, or from and to.", |s, dir, _| {
+        redirect(&mut s.drafts.proxy.redirects, dir)
+    }),
+    row("proxy_buffering", HSL, Args::Flag, "Whether an answer is read ahead for a slow client, up to proxy_buffers (default on).", |s, dir, _| {
+        values::flag(&mut s.drafts.proxy.buffering, dir)
+    }),
+    row("proxy_request_buffering", HSL, Args::Flag, "Whether a request is read whole before it is passed on (default on).", |s, dir, _| {
+        values::flag(&mut s.drafts.proxy.request_buffering, dir)
+    }),
+    row("proxy_buffer_size", HSL, Args::Exactly(1), "The longest head of an answer (default 4k).", |s, dir, _| {
+        values::size(&mut s.drafts.proxy.buffer_size, dir)
+    }),
+    row("proxy_buffers", HSL, Args::Exactly(2), "Number and size of the buffers for an answer read ahead (default 8 8k).", |s, dir, _| {
+        values::buffers(&mut s.drafts.proxy.buffers, dir)
+    }),
+    row("proxy_intercept_errors", HSL, Args::Flag, "Whether answers of 300 and above go to error_page (default off).", |s, dir, _| {
+        values::flag(&mut s.drafts.proxy.intercept_errors, dir)
+    }),
+    row("proxy_ignore_client_abort", HSL, Args::Flag, "Whether an upstream is still asked when the client has gone (default off).", |s, dir, _| {
+        values::flag(&mut s.drafts.proxy.ignore_abort, dir)
+    }),
+    row("proxy_pass_request_headers", HSL, Args::Flag, "Whether the client's fields are passed on (default on).", |s, dir, _| {
+        values::flag(&mut s.drafts.proxy.pass_request_headers, dir)
+    }),
+    row("proxy_pass_request_body", HSL, Args::Flag, "Whether the client's body is passed on (default on).", |s, dir, _| {
+        values::flag(&mut s.drafts.proxy.pass_request_body, dir)
+    }),
+    row("proxy_method", HSL, Args::Exactly(1), "The method used towards upstreams instead of the client's.", |s, dir, _| {
+        let slot = &mut s.drafts.proxy.method;
+        values::once(slot, dir)?;
+        *slot = Some(dir.arg(0).clone());
+        Ok(())
+    }),
+    row("proxy_set_body", HSL, Args::Exactly(1), "The body sent to upstreams instead of the client's.", |s, dir, _| {
+        let slot = &mut s.drafts.proxy.set_body;
+        values::once(slot, dir)?;
+        *slot = Some(dir.arg(0).clone());
+        Ok(())
+    }),
+    row("proxy_socket_keepalive", HSL, Args::Flag, "Whether TCP keep-alive probes are sent to upstreams (default off).", |s, dir, _| {
+        values::flag(&mut s.drafts.proxy.socket_keepalive, dir)
+    }),
+    no_effect("proxy_busy_buffers_size", HSL, "Without effect: what has been read goes out as soon as the client takes it."),
+    no_effect("proxy_temp_path", HSL, "Without effect: an answer read ahead stays in memory, within proxy_buffers."),
+    no_effect("proxy_max_temp_file_size", HSL, "Without effect: an answer read ahead stays in memory, within proxy_buffers."),
+    no_effect("proxy_temp_file_write_size", HSL, "Without effect: an answer read ahead stays in memory, within proxy_buffers."),
+    no_effect("proxy_headers_hash_max_size", HSL, "Without effect: there is no such table."),
+    no_effect("proxy_headers_hash_bucket_size", HSL, "Without effect: there is no such table."),
+    no_effect("proxy_send_lowat", HSL, "Without effect on Linux, as in nginx."),
+];
+
+fn redirect(slot: &mut Option<RedirectsDraft>, dir: &Directive) -> Result<(), Error> {
+    let first = dir.arg(0);
+    let rules = slot.get_or_insert_with(|| RedirectsDraft(Some(Vec::new())));
+    if dir.args.len() == 1 {
+        match &*first.text {
+            b"off" | b"false" => rules.0 = None,
+            b"default" => rules.0.get_or_insert_default().push(RuleDraft::Default),
+            _ => return Err(dir.error(format!("invalid parameter \"{}\"", first.lossy()))),
+        }
+        return Ok(());
+    }
+    let to = dir.arg(1).clone();
+    let rule = if first.text.starts_with(b"~") {
+        let caseless = first.text.starts_with(b"~*");
+        RuleDraft::Regex { pattern: first.clone(), caseless, to }
+    } else {
+        RuleDraft::Plain(first.clone(), to)
+    };
+    rules.0.get_or_insert_default().push(rule);
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Owns the argument of `proxy_pass`: the group, the Host field it implies, the URI part.
+
+use crate::conf::Word;
+use crate::http::draft::{Matcher, Scope};
+use crate::http::finish::Finish;
+use crate::http::groups;
+use crate::http::origin::Origin;
+use crate::http::request::Request;
+use crate::http::template::Template;
+use crate::http::uri::{self, Set};
+use crate::net::{Address, address};
+use crate::upstream::{Group, GroupSpec, Tag};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// As written, with what it needs to know of its location.
+#[derive(Debug, Clone)]
+pub struct PassDraft {
+    pub word: Word,
+    /// The path of a location given by a path.
+    location: Option<Vec<u8>>,
+}
+
+/// Where requests go.
+#[derive(Debug)]
+pub struct Pass {
+    target: Target,
+    /// The part of the path that the URI part replaces; its length.
+    location: usize,
+    /// Whose connections may be reused.
+    pub tag: Tag,
+}
+
+#[derive(Debug)]
+enum Target {
+    Fixed(Arc<Origin>),
+    /// The whole URL depends on the request.
+    Computed(Template),
+}
+
+/// Numbers locations that pass to upstreams: connections opened by one are not used by another.
+static TAGS: AtomicUsize = AtomicUsize::new(0);
+
+impl PassDraft {
+    /// `proxy_pass URL` in this block.
+    pub fn new(word: &Word, scope: &Scope) -> Self {
+        let location = match &scope.matcher {
+            Some(Matcher::Exact(path) | Matcher::Prefix { path, .. }) => Some(path.text.clone()),
+            _ => None,
+        };
+        Self { word: word.clone(), location }
+    }
+
+    /// The location's path, for the default `proxy_redirect`.
+    pub fn location(&self) -> &[u8] {
+        self.location.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn finish(&self, cx: &mut Finish) -> Option<Pass> {
+        let tag = Tag(TAGS.fetch_add(1, Ordering::Relaxed));
+        let location = self.location().len();
+        if self.word.text.contains(&b'$') {
+            let target = Target::Computed(cx.template(&self.word));
+            return Some(Pass { target, location, tag });
+        }
+        match self.fixed(cx) {
+            Ok(origin) => Some(Pass { target: Target::Fixed(Arc::new(origin)), location, tag }),
+            Err(message) => {
+                cx.report(self.word.error(message));
+                None
+            }
+        }
+    }
+
+    fn fixed(&self, cx: &mut Finish) -> Result<Origin, String> {
+        let url = self.word.str().map_err(|e| e.message)?;
+        let parts = split(url.as_bytes())?;
+        if self.location.is_none() && !parts.uri.is_empty() {
+            return Err("\"proxy_pass\" cannot have URI part in location given by regular \
+                        expression, or inside named location, or inside \"if\" statement, or \
+                        inside \"limit_except\" block"
+                .to_owned());
+        }
+        let mut origin = parts.origin();
+        let name = String::from_utf8_lossy(parts.authority).into_owned();
+        origin.group = match cx.group_names.get(&name) {
+            Some(group) => *group,
+            None => groups::implied(cx, &self.word, &name)?,
+        };
+        Ok(origin)
+    }
+}
+
+/// `http://AUTHORITY URI`.
+struct Parts<'a> {
+    authority: &'a [u8],
+    uri: &'a [u8],
+}
+
+/// Splits a URL; the error is nginx's sentence.
+fn split(url: &[u8]) -> Result<Parts<'_>, String> {
+    let starts = |prefix: &[u8]| url.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
+    if starts(b"https://") {
+        return Err("https to an upstream is not supported yet".to_owned());
+    }
+    if !starts(b"http://") {
+        return Err("invalid URL prefix".to_owned());
+    }
+    let rest = &url[7..];
+    if let Some(path) = rest.strip_prefix(b"unix:") {
+        // `unix:/path:/uri`
+        let end = memchr::memchr(b':', path).unwrap_or(path.len());
+        let uri = path.get(end + 1..).unwrap_or_default();
+        return Ok(Parts { authority: &rest[..5 + end], uri });
+    }
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    if end == 0 {
+        return Err(format!("no host in upstream \"{}\"", String::from_utf8_lossy(rest)));
+    }
+    Ok(Parts { authority: &rest[..end], uri: &rest[end..] })
+}
+
+impl Parts<'_> {
+    /// The Host field and `$proxy_port` that follow from the authority.
+    fn origin(&self) -> Origin {
+        let mut uri = self.uri.to_vec();
+        if uri.first() == Some(&b'?') {
+            uri.insert(0, b'/');
+        }
+        if self.authority.starts_with(b"unix:") {
+            return Origin { group: 0, host: b"localhost".to_vec(), port: Vec::new(), uri };
+        }
+        let after_bracket = memchr::memrchr(b']', self.authority).unwrap_or(0);
+        let colon = memchr::memrchr(b':', &self.authority[after_bracket..]).map(|at| at + after_bracket);
+        match colon.map(|at| (&self.authority[..at], &self.authority[at + 1..])) {
+            Some((host, port)) if port == b"80" => {
+                Origin { group: 0, host: host.to_vec(), port: port.to_vec(), uri }
+            }
+            Some((_, port)) => {
+                Origin { group: 0, host: self.authority.to_vec(), port: port.to_vec(), uri }
+            }
+            None => Origin { group: 0, host: self.authority.to_vec(), port: b"80".to_vec(), uri },
+        }
+    }
+}
+
+/// Where one request goes.
+pub struct Chosen {
+    pub group: Rc<Group>,
+    pub origin: Arc<Origin>,
+    /// The URL came from variables: its URI part replaces the whole URI.
+    computed: bool,
+}
+
+impl Pass {
+    /// Evaluates the URL for this request. The error is nginx's sentence for the log.
+    pub fn choose(&self, req: &Request) -> Result<Chosen, String> {
+        let url = match &self.target {
+            Target::Fixed(origin) => {
+                let group = req.live.groups[origin.group].clone();
+                return Ok(Chosen { group, origin: origin.clone(), computed: false });
+            }
+            Target::Computed(template) => template.value(req).into_owned(),
+        };
+        let shown = || String::from_utf8_lossy(&url).into_owned();
+        let parts = split(&url).map_err(|why| match &*why {
+            "invalid URL prefix" => format!("invalid URL prefix in \"{}\"", shown()),
+            _ => why,
+        })?;
+        let name = String::from_utf8_lossy(parts.authority).into_owned();
+        let group = match req.live.groups.iter().find(|group| group.name() == name) {
+            Some(group) => group.clone(),
+            None => literal(&name)?,
+        };
+        Ok(Chosen { group, origin: Arc::new(parts.origin()), computed: true })
+    }
+
+    /// The request target for the upstream.
+    pub fn uri(&self, req: &Request, chosen: &Chosen) -> Vec<u8> {
+        let part = &chosen.origin.uri;
+        if chosen.computed && !part.is_empty() {
+            return part.clone();
+        }
+        if part.is_empty() && req.uri_unchanged {
+            return req.head.target().to_vec();
+        }
+        let replaced = req.valid_location && !part.is_empty();
+        let skip = if replaced { self.location.min(req.uri.len()) } else { 0 };
+        let mut out = if req.valid_location { part.clone() } else { Vec::new() };
+        let rest = &req.uri[skip..];
+        if req.head.uri.flags.quoted || req.internal {
+            uri::escape_into(&mut out, rest, Set::Uri);
+        } else {
+            out.extend_from_slice(rest);
+        }
+        if !req.args.is_empty() {
+            out.push(b'?');
+            out.extend_from_slice(&req.args);
+        }
+        out
+    }
+}
+
+/// A group of one for an address that only the request knows; names need a `resolver`.
+fn literal(name: &str) -> Result<Rc<Group>, String> {
+    let endpoint = address::Endpoint::parse_server(name, 80)
+        .map_err(|bad| format!("{} in upstream \"{name}\"", bad.0))?;
+    let mut unknown = |_: &str| Ok(Vec::new());
+    let addresses: Vec<Address> = endpoint.resolve(&mut unknown).unwrap_or_default();
+    if addresses.is_empty() {
+        let host = name.split(':').next().unwrap_or(name);
+        return Err(format!("no resolver defined to resolve {host}"));
+    }
+    Ok(Group::new(GroupSpec::implied(name, addresses, None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(url: &str) -> (String, Origin) {
+        let parts = split(url.as_bytes()).unwrap();
+        (String::from_utf8(parts.authority.to_vec()).unwrap(), parts.origin())
+    }
+
+    #[test]
+    fn urls_are_taken_apart_as_nginx_does() {
+        let cases = [
+            ("http://a", "a", "a", "80", ""),
+            ("http://a:80/x", "a:80", "a", "80", "/x"),
+            ("HTTP://a:8080?q", "a:8080", "a:8080", "8080", "/?q"),
+            ("http://[::1]:81/", "[::1]:81", "[::1]:81", "81", "/"),
+            ("http://[::1]/", "[::1]", "[::1]", "80", "/"),
+            ("http://unix:/tmp/s:/y", "unix:/tmp/s", "localhost", "", "/y"),
+            ("http://unix:/tmp/s", "unix:/tmp/s", "localhost", "", ""),
+        ];
+        for (url, authority, host, port, uri) in cases {
+            let (a, o) = origin(url);
+            let got = (&*a, &*o.host, &*o.port, &*o.uri);
+            assert_eq!(got, (authority, host.as_bytes(), port.as_bytes(), uri.as_bytes()), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused() {
+        assert!(split(b"ftp://a").is_err());
+        assert!(split(b"http:///x").is_err());
+    }
+}

@@ -1,0 +1,90 @@
+use crate::http::fixture::{errors, snapshot};
+use crate::http::snapshot::Snapshot;
+use crate::upstream::Balance;
+use std::time::Duration;
+
+fn load(text: &str) -> (Snapshot, Vec<String>) {
+    snapshot(text, "listen 1;")
+}
+
+fn error(text: &str) -> String {
+    let errors = errors(text, "listen 1;");
+    assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+    errors.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_block_becomes_a_group() {
+    let (snapshot, warnings) = load(
+        "upstream App { least_conn; server two:81 weight=3 max_fails=0 fail_timeout=1m max_conns=5; \
+         server unix:/s backup; server nowhere down; keepalive 7; keepalive_timeout 5s; }",
+    );
+    assert_eq!(warnings, ["host not found in upstream \"nowhere\""]);
+    let group = &snapshot.groups[0];
+    assert_eq!((group.name.as_str(), group.balance), ("App", Balance::LeastConn));
+    let keepalive = group.keepalive;
+    assert_eq!((keepalive.connections, keepalive.local), (7, false));
+    assert_eq!((keepalive.timeout, keepalive.requests), (Duration::from_secs(5), 1000));
+    let [two, unix, nowhere] = &group.servers[..] else { panic!("{group:?}") };
+    let shown: Vec<_> = two.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.1:81", "10.0.0.2:81"]);
+    assert_eq!((two.weight, two.max_fails, two.max_conns), (3, 0, 5));
+    assert_eq!(two.fail_timeout, Duration::from_mins(1));
+    assert!(unix.backup && unix.addresses[0].to_string() == "unix:/s");
+    assert!(nowhere.down && nowhere.addresses.is_empty());
+    assert_eq!(nowhere.host_port, Some(("nowhere".into(), 80)));
+}
+
+#[test]
+fn keepalive_defaults_are_of_nginx_1_31() {
+    let keepalive = |text: &str| load(text).0.groups[0].keepalive;
+    let default = keepalive("upstream a { server one; }");
+    assert_eq!((default.connections, default.local), (32, true));
+    assert_eq!(keepalive("upstream a { server one; keepalive 0; }").connections, 0);
+    assert!(keepalive("upstream a { server one; keepalive 1 local; }").local);
+}
+
+#[test]
+fn complaints_are_nginxs() {
+    for (text, message) in [
+        ("upstream a { }", "no servers are inside upstream"),
+        ("upstream a { server one backup; }", "no servers in upstream \"a\""),
+        ("upstream a { server one; } upstream A { server one; }", "duplicate upstream \"A\""),
+        ("upstream a { server one weight=0; }", "invalid parameter \"weight=0\""),
+        ("upstream a { server one wight=1; }", "invalid parameter \"wight=1\""),
+        ("upstream a { server one fail_timeout=x; }", "invalid parameter \"fail_timeout=x\""),
+        ("upstream a { server one backup=1; }", "invalid parameter \"backup=1\""),
+        ("upstream a { server one:x; }", "invalid port in upstream \"one:x\""),
+        (
+            "upstream a { ip_hash; server one; server two backup; }",
+            "balancing method does not support parameter \"backup\"",
+        ),
+        ("upstream a { server one resolve; }", "parameter \"resolve\" is not supported yet"),
+        ("upstream a { server one; zone a 64k; }", "\"zone\" directive is not supported yet"),
+        (
+            "upstream a { server one; keepalive x; }",
+            "invalid value \"x\" in \"keepalive\" directive",
+        ),
+        ("upstream a { server one; keepalive 1 loc; }", "invalid parameter \"loc\""),
+        ("upstream a { server one; listen 80; }", "\"listen\" directive is not allowed here"),
+    ] {
+        assert_eq!(error(text), message, "{text}");
+    }
+    let (_, warnings) = load("upstream a { ip_hash; least_conn; server one; }");
+    assert_eq!(warnings, ["load balancing method redefined"]);
+}
+
+#[test]
+fn a_host_implies_one_group_however_often_it_is_named() {
+    let (snapshot, _) = load(
+        "upstream app { server one; } server { listen 2;
+         location /a { proxy_pass http://one; } location /b { proxy_pass http://one:80/x; }
+         location /c { proxy_pass http://one:81; } location /d { proxy_pass http://APP; } }",
+    );
+    let names: Vec<_> = snapshot.groups.iter().map(|group| &*group.name).collect();
+    assert_eq!(names, ["app", "one:80", "one:81"]);
+    let message = error(
+        "upstream app { server one; } server { listen 2; location / { proxy_pass http://app:80; } }",
+    );
+    assert_eq!(message, "upstream \"app\" may not have port 80");
+}

@@ -1,0 +1,58 @@
+//! Owns the variables of a client's connection.
+
+use super::{print, put, seconds};
+use crate::http::request::Request;
+use crate::net::Address;
+use std::net::IpAddr;
+
+pub(super) fn address(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    print(out, format_args!("{}", req.client.peer))
+}
+
+pub(super) fn binary_address(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    match req.client.peer.ip() {
+        Some(IpAddr::V4(ip)) => put(out, &ip.octets()),
+        Some(IpAddr::V6(ip)) => put(out, &ip.octets()),
+        None => put(out, b"unix:"),
+    }
+}
+
+pub(super) fn port(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    number_if_any(req.client.peer.port(), out)
+}
+
+pub(super) fn server_address(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    match req.client.local() {
+        Address::Inet(address) => print(out, format_args!("{}", address.ip())),
+        unix @ Address::Unix(_) => print(out, format_args!("{unix}")),
+    }
+}
+
+pub(super) fn server_port(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    number_if_any(req.client.local().port(), out)
+}
+
+pub(super) fn number(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    print(out, format_args!("{}", req.client.number))
+}
+
+pub(super) fn requests(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    print(out, format_args!("{}", req.client.requests.get()))
+}
+
+pub(super) fn time(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    seconds(out, req.client.accepted.elapsed())
+}
+
+/// nginx's value for a connection that began without a PROXY protocol header.
+pub(super) fn proxy_protocol(_: &Request, _: &[u8], _: &mut Vec<u8>) -> bool {
+    false
+}
+
+/// Ports are empty, not missing, on unix sockets.
+fn number_if_any(port: Option<u16>, out: &mut Vec<u8>) -> bool {
+    match port {
+        Some(port) if port > 0 => print(out, format_args!("{port}")),
+        _ => true,
+    }
+}
