@@ -2,10 +2,18 @@
 //!
 //! The walls between these rooms are in `docs/architecture.md`; `tests/house.rs` enforces them.
 
+pub mod cli;
 pub mod conf;
+pub mod config;
+pub mod control;
+pub mod http;
 pub mod ipc;
 pub mod log;
+pub mod master;
 pub mod net;
+pub mod signals;
 pub mod sys;
 pub mod upstream;
+pub mod version;
+pub mod worker;
 pub mod zone;

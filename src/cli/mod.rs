@@ -1,0 +1,198 @@
+//! The command line, as nginx's: what it says, and which of the program's lives begins with it.
+//!
+//! Must not know how a server runs; that is the master's and the worker's.
+
+mod arguments;
+mod signal;
+mod start;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::conf::{Disk, World};
+use crate::config::{self, Line, Loaded, Options, Report};
+use crate::log::{ErrorLog, Level, LogFile, os_error};
+use crate::master::generation::machine;
+use crate::{version, worker};
+
+use arguments::Arguments;
+
+/// What relative names start from without `-p`.
+const PREFIX: &str = "/etc/proxyd";
+/// The configuration file without `-c`, in the prefix.
+const CONF_FILE: &str = "proxyd.conf";
+
+/// Runs the program to its end.
+pub fn run() -> ExitCode {
+    if let Some(channel) = worker::role() {
+        return worker::main(channel);
+    }
+    let words: Vec<_> = std::env::args_os().collect();
+    match Arguments::parse(words.iter().skip(1).cloned()) {
+        Ok(arguments) => dispatch(&arguments, &words),
+        Err(error) => {
+            eprintln!("proxyd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments, words: &[std::ffi::OsString]) -> ExitCode {
+    if arguments.version {
+        show_version(arguments);
+        if !arguments.test {
+            return ExitCode::SUCCESS;
+        }
+    }
+    let options = options(arguments);
+    if arguments.test {
+        return test(arguments, &options);
+    }
+    match &arguments.signal {
+        Some(signal) => signal::send(*signal, &options, &built_in_log(&options)),
+        None => start::start(options, words),
+    }
+}
+
+/// Resolves what was given against the prefix and the current directory, so that nothing depends on
+/// the latter any more.
+fn options(arguments: &Arguments) -> Options {
+    let prefix = arguments.prefix.as_deref().unwrap_or(Path::new(PREFIX));
+    let prefix = std::path::absolute(prefix).unwrap_or_else(|_| prefix.to_owned());
+    let conf_file = prefix.join(arguments.conf.as_deref().unwrap_or(Path::new(CONF_FILE)));
+    let error_log = arguments.error_log.as_deref().filter(|name| *name != Path::new("stderr"));
+    Options {
+        conf_file,
+        globals: arguments.globals.clone(),
+        error_log: error_log.map(|name| prefix.join(name)),
+        control: arguments.control.as_ref().map(|name| prefix.join(name)),
+        prefix,
+    }
+}
+
+/// The log of the time before the configuration is known: a file of `-e`, and the terminal.
+fn built_in_log(options: &Options) -> ErrorLog {
+    let file = options.error_log.as_ref().and_then(|path| match LogFile::open(path) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            let (path, cause) = (path.display(), os_error(&error));
+            eprintln!(
+                "proxyd: [alert] could not open error log file: open() \"{path}\" failed{cause}"
+            );
+            None
+        }
+    });
+    let log = match file {
+        Some(file) => ErrorLog::single(file.into(), Level::Notice),
+        None => ErrorLog::new(Vec::new()),
+    };
+    log.with_console("proxyd")
+}
+
+/// Puts what was found in a configuration before the user and into the log.
+fn tell(report: &Report, log: &ErrorLog) {
+    eprint!("{}", report.text);
+    for Line { fatal, text } in &report.lines {
+        let level = if *fatal { Level::Emerg } else { Level::Warn };
+        for target in log.targets().iter().filter(|target| target.file.path().is_some()) {
+            ErrorLog::new(vec![target.clone()]).write(level, None, format_args!("{text}"));
+        }
+    }
+}
+
+fn load(world: &mut dyn World, options: &Options) -> Result<Loaded, Report> {
+    config::load(world, options, machine())
+}
+
+/// `-t` and `-T`: reads and judges, and leaves no trace.
+fn test(arguments: &Arguments, options: &Options) -> ExitCode {
+    let file = options.conf_file.display();
+    match load(&mut Disk, options) {
+        Err(report) => {
+            eprint!("{}", report.text);
+            eprintln!("proxyd: configuration file {file} test failed");
+            ExitCode::FAILURE
+        }
+        Ok(loaded) => {
+            eprint!("{}", loaded.report.text);
+            if !arguments.quiet {
+                tell_no_effect(&loaded.no_effect);
+                eprintln!("proxyd: the configuration file {file} syntax is ok");
+                eprintln!("proxyd: configuration file {file} test is successful");
+            }
+            if arguments.dump && dump(&loaded.files).is_err() {
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn tell_no_effect(directives: &[(String, String)]) {
+    if directives.is_empty() {
+        return;
+    }
+    eprintln!("proxyd: [notice] these directives are accepted and have no effect:");
+    for (name, place) in directives {
+        eprintln!("  {name} in {place}");
+    }
+}
+
+fn dump(files: &[(PathBuf, Vec<u8>)]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for (path, text) in files {
+        writeln!(out, "# configuration file {}:", path.display())?;
+        out.write_all(text)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+/// Modules of nginx's default build that are not here, in the words of its `configure`.
+const WITHOUT: &[&str] = &[
+    "http_charset",
+    "http_gzip",
+    "http_ssi",
+    "http_userid",
+    "http_auth_basic",
+    "http_mirror",
+    "http_autoindex",
+    "http_referer",
+    "http_fastcgi",
+    "http_uwsgi",
+    "http_scgi",
+    "http_grpc",
+    "http_memcached",
+    "http_limit_conn",
+    "http_limit_req",
+    "http_empty_gif",
+    "http_browser",
+    "http_upstream_hash",
+    "http_upstream_random",
+    "http_upstream_zone",
+    "http_upstream_least_time",
+    "http_upstream_sticky",
+    "http_tunnel",
+];
+
+fn show_version(arguments: &Arguments) {
+    if arguments.configure {
+        eprintln!("proxyd version: proxyd/{}", version::PROXYD);
+        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+        let (arch, system) = (std::env::consts::ARCH, std::env::consts::OS);
+        eprintln!("built for {arch}-{system} ({build})");
+    }
+    eprintln!("nginx version: {}", version::banner());
+    if arguments.help {
+        eprint!("{}", arguments::help(PREFIX, CONF_FILE));
+    }
+    if arguments.configure {
+        let mut line = String::from("configure arguments: --with-http_stub_status_module");
+        for module in WITHOUT {
+            line.extend([" --without-", module, "_module"]);
+        }
+        line.push_str(" --without-http-cache");
+        eprintln!("{line}");
+    }
+}

@@ -1,0 +1,367 @@
+//! One generation: a configuration together with everything opened for it. Built whole before it is
+//! used, and then never changed, so that a worker started from it tomorrow is like one of today.
+//!
+//! Must not touch the sockets of the generation before it until it is adopted.
+
+use std::fmt::Display;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::event;
+use crate::conf::{Disk, Recording};
+use crate::config::handover::{self, Header};
+use crate::config::{self, Line, Loaded, LogTarget, Machine, Options, Process, Report};
+use crate::ipc::{Bundle, Settings};
+use crate::log::{ErrorLog, Files, Level, LogFile, Target, os_error};
+use crate::net::listener::{bind, tune};
+use crate::net::{Address, ListenSpec};
+use crate::sys::fds::memfd_sealed;
+use crate::sys::identity::{self, Identity};
+use crate::sys::process;
+
+/// nginx's patience with an address in use at start, for a predecessor that is just leaving.
+const BIND_TRIES: usize = 5;
+const BIND_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the configuration may know of this machine.
+pub fn machine() -> Machine {
+    Machine {
+        cpus: process::cpu_count(),
+        superuser: identity::is_root(),
+        user: |name| identity::lookup_user(name).ok().flatten().map(|user| (user.uid, user.gid)),
+        group: |name| identity::lookup_group(name).ok().flatten(),
+    }
+}
+
+/// A listening address. With `reuseport` it has a socket for each worker; they stay open as long as
+/// the address is configured, because closing one resets the connections in its queue.
+#[derive(Debug)]
+struct Listening {
+    spec: ListenSpec,
+    sockets: Vec<Rc<OwnedFd>>,
+    /// Bound for this generation, not taken over.
+    fresh: bool,
+}
+
+/// A configuration and what was opened for it.
+#[derive(Debug)]
+pub struct Generation {
+    pub number: event::Generation,
+    pub process: Process,
+    pub error_log: ErrorLog,
+    /// Every file of the configuration as it was read.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
+    /// What is odd about it.
+    pub report: Report,
+    identity: Option<Identity>,
+    listeners: Vec<Listening>,
+    logs: Vec<Arc<LogFile>>,
+    config: Rc<OwnedFd>,
+}
+
+/// A message's names and the descriptors that go with it.
+pub type Parcel = (Bundle, Vec<Rc<OwnedFd>>);
+
+impl Generation {
+    /// Reads the configuration and opens all it needs. Sockets are taken from `old` where the
+    /// address is the same; without `old` an address in use is tried again for a while.
+    pub fn build(
+        number: event::Generation,
+        options: &Options,
+        files: &mut Files,
+        old: Option<&Generation>,
+        log: &ErrorLog,
+    ) -> Result<Generation, Report> {
+        let mut world = Recording::new(Disk);
+        let machine = machine();
+        let loaded = config::load(&mut world, options, machine)?;
+        let Machine { cpus, superuser, .. } = machine;
+        let header = Header { options: options.clone(), cpus, superuser };
+        let contents = handover::encode(&header, &world.into_bundle());
+        let config = contents.and_then(|bytes| memfd_sealed("proxyd-config", &bytes));
+        let config = config.map_err(|error| failure("memfd_create() failed", &error))?;
+        Opening { number, files, old, log }.open(loaded, config)
+    }
+
+    /// The sockets, logs and configuration for worker number `worker`.
+    pub fn parcel(&self, worker: usize) -> io::Result<Parcel> {
+        let mut fds = vec![Rc::clone(&self.config)];
+        let mut listeners = Vec::new();
+        for listening in &self.listeners {
+            for (index, socket) in listening.sockets.iter().enumerate() {
+                let shared = listening.sockets.len() == 1;
+                if shared || index % self.process.workers == worker {
+                    listeners.push(listening.spec.clone());
+                    fds.push(Rc::clone(socket));
+                }
+            }
+        }
+        let mut logs = Vec::new();
+        for log in &self.logs {
+            logs.extend(log.path().map(Path::to_owned));
+            fds.push(Rc::new(log.duplicate()?));
+        }
+        Ok((Bundle { generation: self.number, listeners, logs }, fds))
+    }
+
+    /// What worker number `worker` has to make of itself.
+    pub fn settings(&self, worker: usize) -> Settings {
+        let process = &self.process;
+        Settings {
+            identity: self.identity.clone(),
+            nofile: process.rlimit_nofile,
+            core: process.rlimit_core,
+            priority: process.priority,
+            affinity: process.affinity.of(worker).unwrap_or_default(),
+            directory: process.working_directory.clone(),
+        }
+    }
+
+    /// Applies the socket options of this generation to sockets that may be older.
+    pub fn tune(&self, log: &ErrorLog) {
+        for listening in &self.listeners {
+            for socket in &listening.sockets {
+                for error in tune(socket.as_fd(), &listening.spec) {
+                    log.write(Level::Alert, None, format_args!("{error}, ignored"));
+                }
+            }
+        }
+    }
+
+    /// Unlinks the unix sockets of this generation that `other` does not have.
+    pub fn unlink_sockets_not_in(&self, other: Option<&Generation>, log: &ErrorLog) {
+        for listening in &self.listeners {
+            let kept = other.is_some_and(|other| other.has(&listening.spec.address));
+            if let (Address::Unix(path), false) = (&listening.spec.address, kept) {
+                unlink(path, log);
+            }
+        }
+    }
+
+    /// Unlinks the unix sockets that were bound for this generation, which will not be used.
+    pub fn undo(self, log: &ErrorLog) {
+        for listening in self.listeners.iter().filter(|listening| listening.fresh) {
+            if let Address::Unix(path) = &listening.spec.address {
+                unlink(path, log);
+            }
+        }
+    }
+
+    /// Closes the listening sockets in this process and removes their files.
+    pub fn close_listeners(&mut self, log: &ErrorLog) {
+        self.unlink_sockets_not_in(None, log);
+        self.listeners.clear();
+    }
+
+    fn has(&self, address: &Address) -> bool {
+        self.listeners.iter().any(|listening| listening.spec.address == *address)
+    }
+
+    fn sockets(&self, address: &Address) -> Vec<Rc<OwnedFd>> {
+        let found = self.listeners.iter().find(|listening| listening.spec.address == *address);
+        found.map(|listening| listening.sockets.clone()).unwrap_or_default()
+    }
+
+    /// Warns when the process could not hold the connections it is allowed to have.
+    pub fn check_limits(&self, log: &ErrorLog) {
+        let limit = self.process.rlimit_nofile.or(process::get_nofile().ok().map(|(soft, _)| soft));
+        let connections = self.process.worker_connections;
+        if let Some(limit) = limit.filter(|limit| (connections as u64) > *limit) {
+            let text = "worker_connections exceed open file resource limit:";
+            log.write(Level::Warn, None, format_args!("{connections} {text} {limit}"));
+        }
+    }
+}
+
+fn unlink(path: &Path, log: &ErrorLog) {
+    if let Err(error) = std::fs::remove_file(path) {
+        let (path, cause) = (path.display(), os_error(&error));
+        log.write(Level::Emerg, None, format_args!("unlink() {path} failed{cause}"));
+    }
+}
+
+/// A generation being opened.
+struct Opening<'a> {
+    number: event::Generation,
+    files: &'a mut Files,
+    old: Option<&'a Generation>,
+    log: &'a ErrorLog,
+}
+
+impl Opening<'_> {
+    fn open(mut self, loaded: Loaded, config: OwnedFd) -> Result<Generation, Report> {
+        let mut process = loaded.process;
+        if let Some(old) = self.old {
+            // Decided once, when the process started.
+            process.daemon = old.process.daemon;
+            process.master_process = old.process.master_process;
+        }
+        if !process.master_process {
+            process.workers = 1;
+        }
+        let identity = process.user.as_ref().map(|user| {
+            let found = identity::User { name: user.name.clone(), uid: user.uid, gid: user.gid };
+            let failed = |error| failure(format_args!("initgroups({}) failed", user.name), &error);
+            Identity::resolve(&found, Some(user.gid)).map_err(failed)
+        });
+        let identity = identity.transpose()?;
+        let needs = loaded.http.needs();
+        let error_log = self.error_log(&process.error_log)?;
+        let mut logs: Vec<_> = error_log.targets().iter().map(|t| Arc::clone(&t.file)).collect();
+        for path in &needs.log_files {
+            logs.push(self.log_file(path)?);
+        }
+        // Standard error is inherited, not handed over, and one file may have several users.
+        logs.retain(|log| log.path().is_some());
+        logs.sort_by(|a, b| a.path().cmp(&b.path()));
+        logs.dedup_by(|a, b| a.path() == b.path());
+        for path in &needs.temp_dirs {
+            temporary(path, process.user.as_ref().map(|user| user.uid))?;
+        }
+        let listeners = self.listeners(&needs.listen, process.workers)?;
+        Ok(Generation {
+            number: self.number,
+            process,
+            error_log,
+            files: loaded.files,
+            report: loaded.report,
+            identity,
+            listeners,
+            logs,
+            config: Rc::new(config),
+        })
+    }
+
+    fn error_log(&mut self, wanted: &[LogTarget]) -> Result<ErrorLog, Report> {
+        let mut targets = Vec::new();
+        for LogTarget { file, level } in wanted {
+            let file = match file {
+                Some(path) => self.log_file(path)?,
+                None => {
+                    Arc::new(LogFile::stderr().map_err(|error| failure("dup() failed", &error))?)
+                }
+            };
+            targets.push(Target { file, level: *level });
+        }
+        Ok(ErrorLog::new(targets))
+    }
+
+    fn log_file(&mut self, path: &Path) -> Result<Arc<LogFile>, Report> {
+        let failed = |error| failure(format_args!("open() \"{}\" failed", path.display()), &error);
+        self.files.open(path).map_err(failed)
+    }
+
+    fn listeners(&self, wanted: &[ListenSpec], workers: usize) -> Result<Vec<Listening>, Report> {
+        let mut listeners: Vec<Listening> = Vec::new();
+        for spec in wanted {
+            let sockets = self.old.map(|old| old.sockets(&spec.address)).unwrap_or_default();
+            let fresh = sockets.is_empty();
+            listeners.push(Listening { spec: spec.clone(), sockets, fresh });
+        }
+        let result = self.bind_missing(&mut listeners, workers);
+        if result.is_err() {
+            // What was bound goes with the failure, and so must the names it has left behind.
+            for new in listeners.iter().filter(|new| new.fresh && !new.sockets.is_empty()) {
+                if let Address::Unix(path) = &new.spec.address {
+                    unlink(path, self.log);
+                }
+            }
+        }
+        result.map(|()| listeners)
+    }
+
+    /// Binds what is not there yet.
+    fn bind_missing(&self, listeners: &mut [Listening], workers: usize) -> Result<(), Report> {
+        let tries = if self.old.is_some() { 1 } else { BIND_TRIES };
+        let mut in_use = None;
+        for _ in 0..tries {
+            in_use = self.bind_once(listeners, workers)?;
+            if in_use.is_none() {
+                return Ok(());
+            }
+            if tries > 1 {
+                self.log.write(
+                    Level::Notice,
+                    None,
+                    format_args!("try again to bind() after 500ms"),
+                );
+                // Nothing runs yet that could be kept waiting, and nobody tells when an address is free.
+                std::thread::sleep(BIND_PAUSE);
+            }
+        }
+        match in_use {
+            Some(_) if tries > 1 => Err(sentence("still could not bind()")),
+            Some(report) => Err(report),
+            None => Ok(()),
+        }
+    }
+
+    /// One round; answers the last address in use.
+    fn bind_once(
+        &self,
+        listeners: &mut [Listening],
+        workers: usize,
+    ) -> Result<Option<Report>, Report> {
+        let mut in_use = None;
+        for listening in listeners {
+            let wanted = if listening.spec.reuseport { workers } else { 1 };
+            while listening.sockets.len() < wanted {
+                if let Some(first) = listening.sockets.first() {
+                    // A socket bound without the option would refuse all others.
+                    let _ = SockRef::from(&**first).set_reuse_port(true);
+                }
+                match bind(&listening.spec) {
+                    Ok(socket) => listening.sockets.push(Rc::new(socket)),
+                    Err(error) if error.is_in_use() => {
+                        if self.old.is_none() {
+                            self.log.write(Level::Emerg, None, format_args!("{error}"));
+                        }
+                        in_use = Some(sentence(error));
+                        break;
+                    }
+                    Err(error) => return Err(sentence(error)),
+                }
+            }
+        }
+        Ok(in_use)
+    }
+}
+
+/// A failure that has no place in the configuration.
+fn failure(what: impl Display, error: &io::Error) -> Report {
+    sentence(format_args!("{what}{}", os_error(error)))
+}
+
+fn sentence(text: impl Display) -> Report {
+    let text = text.to_string();
+    Report { text: format!("proxyd: [emerg] {text}\n"), lines: vec![Line { fatal: true, text }] }
+}
+
+/// The descriptors of a parcel as a channel wants them.
+pub fn borrowed(fds: &[Rc<OwnedFd>]) -> Vec<BorrowedFd<'_>> {
+    fds.iter().map(|fd| fd.as_fd()).collect()
+}
+
+/// A directory that workers keep temporary files in: made when it is missing, and theirs.
+fn temporary(path: &Path, owner: Option<u32>) -> Result<(), Report> {
+    let failed = |call: &str, error: &std::io::Error| {
+        failure(format_args!("{call} \"{}\" failed", path.display()), error)
+    };
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("mkdir()", &error)),
+    }
+    if let Some(uid) = owner.filter(|_| nix::unistd::geteuid().is_root()) {
+        chown(path, Some(uid), None).map_err(|error| failed("chown()", &error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! What the master decides. One pure function, [`State::step`], turns an event into actions;
+//! the loop in the parent module performs them. Nothing here touches a process, a file, a
+//! descriptor or the clock: time is an argument.
+//!
+//! A worker is known by a number that is never used twice, so an event about a process that is
+//! already gone can never be taken for one about its successor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::change::Change;
+use super::event::{Action, End, Event, Generation, Id};
+
+/// How long workers may take to obey a fast stop before they are killed.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(1);
+/// First pause of the respawn back-off; doubled each time up to [`BACKOFF_LIMIT`].
+pub const BACKOFF_STEP: Duration = Duration::from_millis(100);
+/// Longest pause of the respawn back-off.
+pub const BACKOFF_LIMIT: Duration = Duration::from_secs(5);
+/// A worker that lived this long was well: its death is answered at once again.
+pub const HEALTHY: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Quitting,
+    /// Fast stop; at this moment the workers are killed. `None` once they were.
+    Terminating(Option<Instant>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Starting,
+    Serving,
+    Leaving,
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) generation: Generation,
+    slot: usize,
+    life: Life,
+    born: Instant,
+}
+
+/// A place for a worker; it outlives the processes that fill it.
+#[derive(Debug, Default)]
+struct Slot {
+    failures: u32,
+    due: Option<Instant>,
+}
+
+/// Everything the master knows about its workers and about the reload in hand.
+#[derive(Debug)]
+pub struct State {
+    phase: Phase,
+    workers: BTreeMap<Id, Worker>,
+    slots: BTreeMap<usize, Slot>,
+    last_id: Id,
+    generation: Generation,
+    pub(super) target: usize,
+    /// False after `WINCH`: the workers were sent away and none is started.
+    pub(super) accepting: bool,
+    pub(super) last_generation: Generation,
+    pub(super) change: Option<Change>,
+    /// A reload was asked for while another was in hand: remembered once.
+    pub(super) again: bool,
+}
+
+impl State {
+    /// The state of a master that will run `workers` workers with generation 1.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            phase: Phase::Running,
+            workers: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            last_id: 0,
+            generation: 1,
+            target: workers,
+            accepting: true,
+            last_generation: 1,
+            change: None,
+            again: false,
+        }
+    }
+
+    /// The next moment at which [`Event::Tick`] is wanted.
+    pub fn deadline(&self) -> Option<Instant> {
+        let stop = match self.phase {
+            Phase::Terminating(at) => at,
+            Phase::Running | Phase::Quitting => None,
+        };
+        let change = self.change.as_ref().and_then(Change::deadline);
+        let respawn = self.slots.values().filter_map(|slot| slot.due).min();
+        let respawn = respawn.filter(|_| self.may_respawn());
+        [stop, change, respawn].into_iter().flatten().min()
+    }
+
+    /// Every worker, and whether it is on its way out.
+    pub fn workers(&self) -> impl Iterator<Item = (Id, bool)> + '_ {
+        self.workers.iter().map(|(id, worker)| (*id, worker.life == Life::Leaving))
+    }
+
+    /// The generation that the configuration being loaded has, or would have.
+    pub fn candidate(&self) -> Generation {
+        self.change.as_ref().map_or(self.last_generation + 1, Change::generation)
+    }
+
+    /// Takes one event in and says what is to be done about it.
+    pub fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let mut out = Vec::new();
+        match event {
+            Event::Start => self.fill(&mut out, now),
+            Event::Terminate => self.terminate(&mut out, now),
+            Event::Quit => self.quit(&mut out),
+            Event::Reload => self.reload(&mut out, now),
+            Event::Reopen => out.extend([Action::Notice("reopening logs"), Action::ReopenLogs]),
+            Event::StopAccepting => self.stop_accepting(&mut out),
+            Event::Loaded(plan) => self.loaded(plan, &mut out, now),
+            Event::NotLoaded => self.not_loaded(&mut out, now),
+            Event::Ready(id) => self.ready(id, &mut out, now),
+            Event::Prepared(id, generation) => self.prepared(id, generation, &mut out, now),
+            Event::Refused(id, generation, why) => {
+                self.refused(id, generation, why, &mut out, now);
+            }
+            Event::Committed(id, generation) => self.committed(id, generation, &mut out, now),
+            Event::Gone(id, end) => self.gone(id, end, &mut out, now),
+            Event::Tick => self.tick(&mut out, now),
+        }
+        out
+    }
+
+    pub(super) fn running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Respawning waits while a reload is in hand, so that no worker starts with a configuration
+    /// that is about to be replaced or has not been agreed on yet.
+    fn may_respawn(&self) -> bool {
+        self.running() && self.accepting && self.change.is_none()
+    }
+
+    /// The workers that are not on their way out.
+    pub(super) fn present(&self) -> BTreeSet<Id> {
+        let here = self.workers.iter().filter(|(_, worker)| worker.life != Life::Leaving);
+        here.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn spawn(
+        &mut self,
+        slot: usize,
+        generation: Generation,
+        out: &mut Vec<Action>,
+        now: Instant,
+    ) -> Id {
+        self.last_id += 1;
+        let id = self.last_id;
+        let worker = Worker { generation, slot, life: Life::Starting, born: now };
+        self.workers.insert(id, worker);
+        out.push(Action::Spawn { id, slot, generation });
+        id
+    }
+
+    /// Starts a worker in every slot.
+    fn fill(&mut self, out: &mut Vec<Action>, now: Instant) {
+        out.push(Action::Notice("start worker processes"));
+        self.slots = (0..self.target).map(|slot| (slot, Slot::default())).collect();
+        for slot in 0..self.target {
+            self.spawn(slot, self.generation, out, now);
+        }
+    }
+
+    /// The workers named serve with this generation from now on.
+    pub(super) fn switch(&mut self, generation: Generation, workers: &BTreeSet<Id>) {
+        self.generation = generation;
+        for (_, worker) in self.workers.iter_mut().filter(|(id, _)| workers.contains(id)) {
+            worker.generation = generation;
+        }
+    }
+
+    /// The workers of this generation take over: as many places as it wants, all of them taken.
+    pub(super) fn renew_slots(&mut self, generation: Generation, workers: usize) {
+        self.generation = generation;
+        self.target = workers;
+        self.accepting = true;
+        self.slots = (0..workers).map(|slot| (slot, Slot::default())).collect();
+    }
+
+    /// The workers of one generation.
+    pub(super) fn of(&self, generation: Generation) -> BTreeSet<Id> {
+        let theirs = self.workers.iter().filter(|(_, worker)| worker.generation == generation);
+        theirs.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn respawn_due(&mut self, out: &mut Vec<Action>, now: Instant) {
+        if !self.may_respawn() {
+            return;
+        }
+        let mut due = Vec::new();
+        for (number, slot) in &mut self.slots {
+            if slot.due.is_some_and(|at| at <= now) {
+                slot.due = None;
+                due.push(*number);
+            }
+        }
+        for slot in due {
+            self.spawn(slot, self.generation, out, now);
+        }
+    }
+
+    fn terminate(&mut self, out: &mut Vec<Action>, now: Instant) {
+        if matches!(self.phase, Phase::Terminating(_)) {
+            return;
+        }
+        self.no_more_changes(out);
+        self.phase = Phase::Terminating(Some(now + STOP_DEADLINE));
+        for (id, worker) in &mut self.workers {
+            worker.life = Life::Leaving;
+            out.push(Action::Terminate(*id));
+        }
+        self.exit_if_done(out);
+    }
+
+    fn quit(&mut self, out: &mut Vec<Action>) {
+        if !self.running() {
+            return;
+        }
+        self.no_more_changes(out);
+        self.phase = Phase::Quitting;
+        // Those that leave because others followed need not wait for idle connections any more.
+        let leaving = self.workers.iter().filter(|(_, worker)| worker.life == Life::Leaving);
+        out.extend(leaving.map(|(id, _)| Action::Quit { id: *id, replaced: false }));
+        self.send_away(false, |_| true, out);
+        out.push(Action::CloseListeners);
+        self.exit_if_done(out);
+    }
+
+    fn stop_accepting(&mut self, out: &mut Vec<Action>) {
+        if !self.running() {
+            return;
+        }
+        self.no_more_changes(out);
+        self.accepting = false;
+        for slot in self.slots.values_mut() {
+            slot.due = None;
+        }
+        self.send_away(true, |_| true, out);
+    }
+
+    pub(super) fn send_away(
+        &mut self,
+        replaced: bool,
+        which: impl Fn(&Worker) -> bool,
+        out: &mut Vec<Action>,
+    ) {
+        for (id, worker) in &mut self.workers {
+            if worker.life != Life::Leaving && which(worker) {
+                worker.life = Life::Leaving;
+                out.push(Action::Quit { id: *id, replaced });
+            }
+        }
+    }
+
+    fn exit_if_done(&self, out: &mut Vec<Action>) {
+        if !self.running() && self.workers.is_empty() {
+            out.push(Action::Exit);
+        }
+    }
+
+    fn ready(&mut self, id: Id, out: &mut Vec<Action>, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.life != Life::Starting {
+            return;
+        }
+        worker.life = Life::Serving;
+        let generation = worker.generation;
+        if !self.change_ready(id, out, now) {
+            out.push(Action::Commit { id, generation });
+        }
+    }
+
+    fn gone(&mut self, id: Id, end: End, out: &mut Vec<Action>, now: Instant) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        if worker.life != Life::Leaving && self.running() {
+            self.lost(id, &worker, end, out, now);
+        }
+        self.exit_if_done(out);
+    }
+
+    /// A worker that was wanted is gone.
+    fn lost(&mut self, id: Id, worker: &Worker, end: End, out: &mut Vec<Action>, now: Instant) {
+        let newcomer = worker.generation != self.generation;
+        if end == End::Code(2) {
+            out.push(Action::Fatal(id));
+        } else if !newcomer {
+            self.schedule(worker, now);
+        }
+        if !self.change_lost(id, newcomer, out, now) {
+            self.respawn_due(out, now);
+        }
+    }
+
+    fn schedule(&mut self, worker: &Worker, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&worker.slot) else { return };
+        if now.saturating_duration_since(worker.born) >= HEALTHY {
+            slot.failures = 0;
+        }
+        slot.due = Some(now + backoff(slot.failures));
+        slot.failures = slot.failures.saturating_add(1);
+    }
+
+    fn tick(&mut self, out: &mut Vec<Action>, now: Instant) {
+        if let Phase::Terminating(Some(at)) = self.phase
+            && at <= now
+        {
+            self.phase = Phase::Terminating(None);
+            out.extend(self.workers.keys().copied().map(Action::Kill));
+        }
+        self.change_overdue(out, now);
+        self.respawn_due(out, now);
+    }
+}
+
+/// The pause before a worker that died `failures` times in a row is started again.
+fn backoff(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        n => BACKOFF_STEP.saturating_mul(1 << (n - 1).min(10)).min(BACKOFF_LIMIT),
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
