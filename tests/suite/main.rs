@@ -1,0 +1,18 @@
+//! Drives the real program from outside: sockets, signals, files and exit codes.
+//!
+//! `PROXYD_BIN=/path/to/nginx` runs the same tests against nginx, which is how
+//! their expectations were found.
+
+mod support;
+
+mod config_errors;
+mod crash;
+mod limits;
+mod locations;
+mod logs;
+mod processes;
+mod proxying;
+mod reload;
+mod signals;
+mod statics;
+mod wire;
