@@ -2,7 +2,9 @@
 //!
 //! Must not know how a body is framed on the wire towards the client; `conn` frames what it is given.
 
+use super::client::Client;
 use super::origin::Answer;
+use super::request_body::RequestBody;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -62,6 +64,19 @@ impl Slice {
 }
 
 impl Body {
+    /// Goes on with a request whose answer began before all of it had been sent.
+    pub fn poll_request(
+        &mut self,
+        request: &mut RequestBody,
+        client: &Client,
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Upstream(answer) => answer.poll_request(request, client, cx),
+            _ => Ok(()),
+        }
+    }
+
     /// Appends at least one and at most about `room` bytes to `out`. `Ready(Ok(false))`: that was
     /// the last of it. An error means that the body cannot be completed.
     pub fn poll_fill(

@@ -32,6 +32,8 @@ pub struct Reply {
     pub bare: bool,
     /// Bytes of body held for a slow client; 0 for the usual.
     pub window: usize,
+    /// It is sent to its end although the client may have closed its side (`proxy_ignore_client_abort`).
+    pub unwatched: bool,
     /// The head has gone out: nothing of it can change any more.
     pub head_sent: bool,
     /// The body could not be sent whole: the connection must be cut so that the client sees it.

@@ -8,10 +8,10 @@ use super::h1::framing::Length;
 use super::io::{self as stream_io, Deadline};
 use super::spool::Spool;
 use std::future::poll_fn;
-use std::io;
 use std::path::Path;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::task::coop::consume_budget;
 
 /// Read from the socket at a time.
 const READ: usize = 16 * 1024;
@@ -146,7 +146,7 @@ impl RequestBody {
             }
             let mut input = client.input.borrow_mut();
             match ready!(stream_io::poll_read(&client.stream, &mut input, READ, cx)) {
-                Ok(n) if n > 0 => {}
+                Ok(n) if n > 0 => client.blind.set(false),
                 _ => {
                     client.eof.set(true);
                     return Poll::Ready(Err(BodyError::Gone));
@@ -242,6 +242,8 @@ impl RequestBody {
         while !self.is_read() {
             chunk.clear();
             self.next(client, &mut chunk, limit).await?;
+            // A client that sends without pause must not keep the worker from the others.
+            consume_budget().await;
             spool.append(&chunk, in_memory, dir).map_err(|_| BodyError::NotKept)?;
         }
         self.kept = Some(spool);
@@ -258,15 +260,25 @@ impl RequestBody {
         skipped
     }
 
-    /// Reads and forgets what is left, so that the next request can begin.
-    pub async fn discard(&mut self, client: &Client, limit: Duration) -> io::Result<()> {
+    /// Reads and forgets what is left, so that the next request can begin: for `whole` at most, with
+    /// no more than `silence` between two reads.
+    pub async fn discard(
+        &mut self,
+        client: &Client,
+        whole: Duration,
+        silence: Duration,
+    ) -> Result<(), BodyError> {
+        let end = Instant::now() + whole;
         let mut chunk = Vec::new();
         while !self.is_read() {
             chunk.clear();
             self.limit = 0;
-            if self.next(client, &mut chunk, limit).await.is_err() {
-                return Err(io::ErrorKind::InvalidData.into());
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(BodyError::TimedOut);
             }
+            self.next(client, &mut chunk, silence.min(left)).await?;
+            consume_budget().await;
         }
         Ok(())
     }

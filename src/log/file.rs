@@ -143,7 +143,13 @@ impl LogFile {
     }
 }
 
+/// The process's own streams are not opened by name: the name of a pipe or socket cannot be opened.
 fn append_to(path: &Path) -> io::Result<File> {
+    match path.to_str() {
+        Some("/dev/stdout") => return io::stdout().as_fd().try_clone_to_owned().map(File::from),
+        Some("/dev/stderr") => return io::stderr().as_fd().try_clone_to_owned().map(File::from),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o644).open(path)
 }

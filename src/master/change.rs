@@ -69,6 +69,8 @@ impl State {
         let Some(Change { stage: Stage::Loading, generation, .. }) = self.change else { return };
         self.last_generation = generation;
         let replace = plan.replace || plan.workers != self.target || !self.accepting;
+        // Who could not be started with the old configuration may be with this one.
+        let replace = replace || self.given_up();
         let stage = if replace {
             out.push(Action::Notice("start worker processes"));
             let slots = 0..plan.workers;

@@ -146,6 +146,12 @@ impl State {
         here.map(|(id, _)| *id).collect()
     }
 
+    /// Whether a worker is missing that will not be started again.
+    pub(super) fn given_up(&self) -> bool {
+        let due = self.slots.values().filter(|slot| slot.due.is_some()).count();
+        self.present().len() + due < self.slots.len()
+    }
+
     pub(super) fn spawn(
         &mut self,
         slot: usize,
@@ -225,11 +231,11 @@ impl State {
         if !self.running() {
             return;
         }
-        self.no_more_changes(out);
-        self.phase = Phase::Quitting;
         // Those that leave because others followed need not wait for idle connections any more.
         let leaving = self.workers.iter().filter(|(_, worker)| worker.life == Life::Leaving);
         out.extend(leaving.map(|(id, _)| Action::Quit { id: *id, replaced: false }));
+        self.no_more_changes(out);
+        self.phase = Phase::Quitting;
         self.send_away(false, |_| true, out);
         out.push(Action::CloseListeners);
         self.exit_if_done(out);

@@ -263,6 +263,21 @@ fn terminate_kills_whoever_does_not_obey() {
 }
 
 #[test]
+fn quit_hurries_those_that_were_leaving_at_leisure() {
+    let now = Instant::now();
+    let mut state = serving(now);
+    state.step(Event::Reload, now);
+    state.step(REPLACE, now);
+    for id in [3, 4] {
+        state.step(Event::Ready(id), now);
+    }
+    state.step(Event::Committed(3, 2), now);
+    assert_eq!(quits(&state.step(Event::Committed(4, 2), now)), [(1, true), (2, true)]);
+    let all = [(1, false), (2, false), (3, false), (4, false)];
+    assert_eq!(quits(&state.step(Event::Quit, now)), all);
+}
+
+#[test]
 fn stopping_ends_a_reload_and_answers_everyone() {
     let now = Instant::now();
     let mut state = serving(now);
@@ -295,13 +310,31 @@ fn after_winch_nobody_is_started_until_a_reload() {
 }
 
 #[test]
-fn with_no_worker_left_a_new_configuration_is_adopted_at_once() {
+fn while_all_workers_pause_a_new_configuration_is_adopted_at_once() {
+    let now = Instant::now();
+    let mut state = serving(now);
+    for id in 1..=4 {
+        // The second death of each is answered with a pause.
+        state.step(Event::Gone(id, End::Signal(9)), now);
+    }
+    state.step(Event::Reload, now);
+    assert_eq!(state.step(IN_PLACE, now), [Action::Adopt, Action::Answer(Ok(()))]);
+    let respawned = spawned(&state.step(Event::Tick, now + BACKOFF_STEP));
+    assert_eq!(respawned, [(5, 0, 2), (6, 1, 2)]);
+}
+
+#[test]
+fn workers_given_up_get_another_chance_with_a_new_configuration() {
     let now = Instant::now();
     let mut state = serving(now);
     state.step(Event::Gone(1, End::Code(2)), now);
-    state.step(Event::Gone(2, End::Code(2)), now);
     state.step(Event::Reload, now);
-    assert_eq!(state.step(IN_PLACE, now), [Action::Adopt, Action::Answer(Ok(()))]);
+    assert_eq!(spawned(&state.step(IN_PLACE, now)), [(3, 0, 2), (4, 1, 2)]);
+    state.step(Event::Ready(3), now);
+    let actions = state.step(Event::Ready(4), now);
+    assert!(actions.contains(&Action::Adopt), "{actions:?}");
+    state.step(Event::Committed(3, 2), now);
+    assert_eq!(quits(&state.step(Event::Committed(4, 2), now)), [(2, true)]);
 }
 
 #[test]

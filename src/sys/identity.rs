@@ -98,7 +98,7 @@ pub fn not_dumpable() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::tests::passes_alone;
+    use crate::sys::tests::{is_alone, passes_alone};
 
     #[test]
     fn looks_up() {
@@ -123,8 +123,10 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "run by `drops`"]
     fn drops_in_its_own_process() {
+        if !is_alone() {
+            return;
+        }
         drop_to(&Identity { uid: 65534, gid: 65533, groups: vec![65533, 12] }).unwrap();
         not_dumpable().unwrap();
         no_new_privs().unwrap();

@@ -35,11 +35,19 @@ pub(crate) mod tests {
     use super::*;
     use std::process::{Command, Output};
 
-    /// Runs one `#[ignore]`d test alone in a process of its own, for tests that change the process
-    /// or reap any child.
+    /// Set for a test that runs in a process of its own.
+    const ALONE: &str = "PROXYD_TEST_ALONE";
+
+    /// Whether this test may change the process or reap any child.
+    pub(crate) fn is_alone() -> bool {
+        std::env::var_os(ALONE).is_some()
+    }
+
+    /// Runs one test in a process of its own.
     pub(crate) fn alone(test: &str) -> Output {
         Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(ALONE, "1")
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
             .output()
             .unwrap()
     }

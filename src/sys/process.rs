@@ -114,7 +114,7 @@ pub fn set_core(limit: u64) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::sys::exec::{Program, spawn};
-    use crate::sys::tests::passes_alone;
+    use crate::sys::tests::{is_alone, passes_alone};
     use std::ffi::CString;
     use std::path::Path;
 
@@ -150,8 +150,10 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "run by `reaps`"]
     fn reaps_in_its_own_process() {
+        if !is_alone() {
+            return;
+        }
         assert_eq!(wait_any(), []);
         let (quick, slow) = (shell("exit 7"), shell("read line < /dev/zero; exec cat /dev/zero"));
         let mut ended = Vec::new();
@@ -173,8 +175,10 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "run by `limits`"]
     fn limits_in_its_own_process() {
+        if !is_alone() {
+            return;
+        }
         set_nofile(100).unwrap();
         assert_eq!(get_nofile().unwrap(), (100, 100));
         set_core(0).unwrap();

@@ -62,7 +62,7 @@ fn find(stat: &str) -> Option<Area> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::tests::passes_alone;
+    use crate::sys::tests::{is_alone, passes_alone};
 
     fn shown() -> String {
         let line = std::fs::read_to_string("/proc/self/cmdline").unwrap();
@@ -75,8 +75,10 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "run by `sets`"]
     fn sets_in_its_own_process() {
+        if !is_alone() {
+            return;
+        }
         let path = std::env::var("PATH").unwrap();
         let long = format!("proxyd: master process {}", "x".repeat(300));
         set_title(&long).unwrap();

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::build::{self, Built, SocketId};
 use crate::http::service::{Drain, Service};
 use crate::ipc::{AsyncWorkerEnd, Bundle, FromWorker, Received, Spec, ToWorker};
-use crate::log::{Files, Level, trace};
+use crate::log::{Files, Level, clock, trace};
 use crate::net::{ListenSpec, Listener};
 use crate::signals::{self, Signal, Signals};
 use crate::sys::process::set_title;
@@ -57,6 +57,8 @@ impl Worker {
         let mut files = Files::new();
         let current = build::build(unpacked, &mut files)?;
         trace::send_to(current.error_log.clone());
+        // The time zone is read now, not under the first request.
+        let _ = clock::seconds();
         let live = current.live(None, &files, &counters)?;
         let limit = current.process.worker_connections;
         let service = Service::new(current.snapshot.clone(), live, limit);

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod access;
 mod config_errors;
 mod crash;
 mod limits;
@@ -12,6 +13,7 @@ mod locations;
 mod logs;
 mod processes;
 mod proxying;
+mod rates;
 mod reload;
 mod signals;
 mod statics;

@@ -160,7 +160,9 @@ fn a_broken_configuration_is_told_and_not_used() {
 
 /// Ends the server; its log may have these emergencies and no others.
 fn server_log_allows(mut server: Server, allowed: &[&'static str]) {
-    allowed.iter().for_each(|text| server.allow(text));
+    for text in allowed {
+        server.allow(text);
+    }
     assert!(server.quit().success());
 }
 
@@ -324,5 +326,36 @@ fn an_idle_connection_outlives_its_worker() {
     reload(&server);
     let answer = idle.send(REQUEST).response();
     assert_eq!((answer.status, answer.header("Connection")), (200, Some("close")));
+    assert_eq!(idle.end(), End::Closed);
+}
+
+/// A worker that could not start is not started again, but a reload gives it another chance.
+#[test]
+fn workers_that_could_not_start_may_after_a_reload() {
+    let server = Setup::main(
+        "working_directory %%dir%%/later; events {}
+        http { %%http%% server { listen %%listen%%; return 200 ok; } }",
+    )
+    .allow("/later\") failed (2: ")
+    .allow("exited with fatal code 2 and cannot be respawned")
+    .start();
+    server.wait_for("error.log", |log| log.contains("cannot be respawned"));
+    std::fs::create_dir(server.path("later")).expect("a directory");
+    reload(&server);
+    assert_eq!(server.get("/").text(), "ok");
+}
+
+/// An old worker that keeps an idle connection does not keep the server from stopping.
+#[test]
+fn a_stop_does_not_wait_for_replaced_workers() {
+    let origin = echo();
+    let mut server = start(1, &origin);
+    let mut idle = server.client();
+    assert!(says(&ask(&mut idle), 0));
+    server.configure_main(&numbered(2, 1));
+    reload(&server);
+    let begun = Instant::now();
+    assert!(server.quit().success());
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     assert_eq!(idle.end(), End::Closed);
 }

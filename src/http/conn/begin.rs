@@ -6,7 +6,7 @@
 use super::{fill, log};
 use crate::http::client::Client;
 use crate::http::h1::framing::{self, Persistence};
-use crate::http::h1::head::Version;
+use crate::http::h1::head::{Form, Version};
 use crate::http::h1::request::RequestParser;
 use crate::http::h1::{Progress, Reject};
 use crate::http::headers::Name;
@@ -55,7 +55,6 @@ pub fn request(service: &Service, client: &Rc<Client>) -> Request {
     let snapshot = service.snapshot();
     let (server, location) = default_location(&snapshot, client);
     let live = service.live();
-    live.counters.count(Total::Requests);
     live.counters.enter(Gauge::Reading);
     client.requests.set(client.requests.get() + 1);
     Request::new(Start { client: client.clone(), snapshot, live, server, location })
@@ -69,7 +68,13 @@ pub async fn read_head(req: &mut Request) -> Reading {
     let conf = &snapshot.conf(req.location).connection;
     let mut parser = RequestParser::new();
     let mut deadline = Deadline::after(conf.header_timeout);
+    let mut counted = false;
     loop {
+        // An end of the connection where a request could have begun is none.
+        if !counted && !client.input.borrow().is_empty() {
+            req.live.counters.count(Total::Requests);
+            counted = true;
+        }
         let fed = parser.feed(&conf.limits, &client.input.borrow(), &mut req.head);
         match fed {
             Ok(Progress::Complete { len }) => {
@@ -157,12 +162,22 @@ fn enter(req: &mut Request) -> Result<(), Reject> {
     find_server(req);
     req.take_target();
     let length = framing::check_request(&req.head, false)?;
+    take_authority(req);
     let expects = req.head.headers.get(Name::Expect);
     let wants_continue = req.head.version == Version::Http11
         && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     req.body = RequestBody::new(&length, wants_continue);
     req.keepalive = keeps(req);
     Ok(())
+}
+
+/// A target in absolute form says who is meant; a Host field that says otherwise is replaced by it
+/// (RFC 9112, section 3.2.2), so that nobody further on reads the other one.
+fn take_authority(req: &mut Request) {
+    if let Some(authority) = req.head.authority().filter(|_| req.head.form == Form::Absolute) {
+        let authority = authority.to_vec();
+        req.head.headers.set(Name::Host, &authority);
+    }
 }
 
 /// The server by the name the request asks for.

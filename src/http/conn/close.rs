@@ -7,6 +7,7 @@ use crate::http::client::Client;
 use crate::http::io::Deadline;
 use crate::http::modules::connection::Conf;
 use std::time::{Duration, Instant};
+use tokio::task::coop::consume_budget;
 
 /// How long a closed idle connection is still read, so that a request that was already on its way
 /// meets a FIN and not a reset.
@@ -35,7 +36,8 @@ async fn drain(client: &Client, whole: Duration, silence: Duration) {
         let left = end.saturating_duration_since(Instant::now());
         let mut deadline = Deadline::after(silence.min(left));
         match fill(client, 4096, &mut deadline).await {
-            Ok(n) if n > 0 && !left.is_zero() => {}
+            // A client that sends without pause must not keep the worker from the others.
+            Ok(n) if n > 0 && !left.is_zero() => consume_budget().await,
             _ => return,
         }
     }

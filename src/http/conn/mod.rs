@@ -16,11 +16,12 @@ use super::pipeline::{self, Verdict};
 use super::request::Request;
 use super::service::Service;
 use crate::log::Level;
+use crate::net::Idle as Quiet;
 use crate::zone::Gauge;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// What ended a wait for a request.
@@ -71,7 +72,7 @@ async fn wait(service: &Service, client: &Client) -> Waited {
         let mut drain = pin!(service.drain_begins.notified());
         let mut deadline = Deadline::after(idle_limit(service, client, first));
         let woken = poll_fn(|cx| {
-            if client.stream.borrow().poll_readable(cx).is_ready() {
+            if spoken(client, first, cx) {
                 return Poll::Ready(Some(Waited::Readable));
             }
             // A connection that has not had its one answer keeps its time to ask.
@@ -87,6 +88,13 @@ async fn wait(service: &Service, client: &Client) -> Waited {
             return waited;
         }
     }
+}
+
+/// Whether there is something to read. A connection just accepted counts as readable until it has
+/// been looked at, so the first time a look is worth its system call: a silent one needs no buffer.
+fn spoken(client: &Client, first: bool, cx: &mut Context<'_>) -> bool {
+    let stream = client.stream.borrow();
+    if first { stream.poll_disturbed(cx).is_ready() } else { stream.poll_readable(cx).is_ready() }
 }
 
 /// How long the connection may stay silent now.
@@ -155,7 +163,9 @@ async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> A
     if req.reply.status == 101 && sent.is_ok() {
         tunnel::run(service, req).await;
         access_log::run(req);
-        return After::Close { linger: false };
+        // A client that is still sending must not lose the end of what it was sent to a reset.
+        let sending = !client.broken.get() && client.stream.borrow().idle() == Quiet::Data;
+        return After::Close { linger: sending };
     }
     access_log::run(req);
     if sent.is_err() || client.broken.get() {
@@ -170,7 +180,8 @@ async fn settle(req: &mut Request) -> After {
     let snapshot = req.snapshot.clone();
     let conf = &snapshot.conf(req.location).connection;
     if req.keepalive && !req.body.is_read() {
-        let discarded = req.body.discard(&client, conf.lingering_timeout).await;
+        let (whole, silence) = (conf.lingering_time, conf.lingering_timeout);
+        let discarded = req.body.discard(&client, whole, silence).await;
         req.keepalive = discarded.is_ok();
     }
     if req.keepalive && !client.eof.get() {
@@ -178,7 +189,9 @@ async fn settle(req: &mut Request) -> After {
         client.blind.set(false);
         return After::Keep;
     }
-    let more = !req.body.is_read() || !client.input.borrow().is_empty() || client.blind.get();
+    let more = !req.body.is_read()
+        || !client.input.borrow().is_empty()
+        || client.stream.borrow().idle() == Quiet::Data;
     let linger = match conf.lingering_close {
         connection::Lingering::Off => false,
         connection::Lingering::On => more && !client.eof.get(),

@@ -11,6 +11,7 @@ use crate::http::h1::head::Version;
 use crate::http::io::{self as stream_io, Deadline};
 use crate::http::modules::{connection, headers, limit_rate};
 use crate::http::request::Request;
+use crate::http::request_body::RequestBody;
 use crate::log::Level;
 use std::future::poll_fn;
 use std::io;
@@ -51,6 +52,8 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
         trailers,
         client: &client,
         body: &mut body,
+        request: &mut req.body,
+        watch: !req.reply.unwatched,
         framing,
         scratch: Vec::new(),
         out: std::mem::take(out),
@@ -141,6 +144,8 @@ struct Pump<'a> {
     trailers: bool,
     client: &'a Client,
     body: &'a mut Body,
+    /// What may still have to go to who answers.
+    request: &'a mut RequestBody,
     framing: Framing,
     scratch: Vec<u8>,
     /// Waiting to be written, from `at` on.
@@ -148,6 +153,8 @@ struct Pump<'a> {
     at: usize,
     /// The body may have more.
     more: bool,
+    /// The answer ends when the client goes away.
+    watch: bool,
     /// Why the body ended early.
     failed: Option<io::Error>,
     body_sent: u64,
@@ -159,21 +166,24 @@ struct Pump<'a> {
 
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.more {
+            // Even while the client takes nothing: it may be waiting to be read first.
+            if let Err(error) = self.body.poll_request(self.request, self.client, cx) {
+                self.fail(error);
+            }
+        }
         for _ in 0..ROUNDS {
             let filled =
                 self.more && self.out.len() - self.at < self.room && self.fill(cx).is_ready();
             let wrote = self.write(cx)?;
-            if self.at == self.out.len() {
-                if self.failed.is_some() || !self.more {
-                    return Poll::Ready(Ok(()));
-                }
-                if !filled {
-                    // Nothing to send and nothing to send it from: is anybody still there?
-                    return self.waiting(true, cx);
-                }
-            } else if !filled && !wrote {
-                // A client that is made to wait may leave.
-                return self.waiting(self.pace.is_some(), cx);
+            let empty = self.at == self.out.len();
+            if empty && (self.failed.is_some() || !self.more) {
+                return Poll::Ready(Ok(()));
+            }
+            // A write that has made room comes before a wait: the body has not been asked again yet.
+            if !filled && !wrote {
+                // Nothing to send it from, or a client that is made to wait: is anybody still there?
+                return self.waiting(self.watch && (empty || self.pace.is_some()), cx);
             }
         }
         cx.waker().wake_by_ref();
@@ -211,17 +221,19 @@ impl Pump<'_> {
         };
         match filled {
             Ok(more) => self.more = more,
-            Err(error) => {
-                self.more = false;
-                // An answer that is wrong from its first byte is none: nothing of it goes out.
-                let invalid = error.kind() == io::ErrorKind::InvalidData;
-                self.failed = Some(error);
-                if invalid && !self.begun && self.body_sent == 0 {
-                    self.out.clear();
-                }
-            }
+            Err(error) => self.fail(error),
         }
         Poll::Ready(())
+    }
+
+    /// The body cannot be completed; what there is of it still goes out.
+    fn fail(&mut self, error: io::Error) {
+        self.more = false;
+        // An answer that is wrong from its first byte is none: nothing of it goes out.
+        if error.kind() == io::ErrorKind::InvalidData && !self.begun && self.body_sent == 0 {
+            self.out.clear();
+        }
+        self.failed = Some(error);
     }
 
     /// Frames `scratch` as one chunk, and ends the body after the last.

@@ -1,9 +1,12 @@
 //! Owns the second half of an exchange: the answer's body, and what becomes of the connection.
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Failure};
+use super::sender::Source;
+use crate::http::client::Client;
 use crate::http::h1::chunked::Decoder;
 use crate::http::h1::framing::Length;
 use crate::http::io::{self as stream_io, Deadline};
+use crate::http::request_body::RequestBody;
 use crate::net::Stream;
 use crate::upstream::{Group, Outcome, PeerRef, Pooled, Tag};
 use std::cell::RefCell;
@@ -91,6 +94,30 @@ impl Answer {
             answer.end();
         }
         answer
+    }
+
+    /// Goes on with a request that was still being sent when its answer began. An error means that
+    /// the client's part of it is lost.
+    pub fn poll_request(
+        &mut self,
+        body: &mut RequestBody,
+        client: &Client,
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
+        let Some(exchange) = &mut self.exchange else { return Ok(()) };
+        let Some(mut sender) = exchange.sender.take() else { return Ok(()) };
+        match sender.poll(exchange, &mut Source { head: &[], body, client }, cx) {
+            Poll::Pending => exchange.sender = Some(sender),
+            Poll::Ready(Ok(())) => exchange.request_sent = true,
+            Poll::Ready(Err(Failure::Body(_))) => {
+                self.trouble = Some("client request body could not be read while reading upstream");
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            // A server that reads no more may still have more to say.
+            Poll::Ready(Err(_)) => {}
+        }
+        self.sent = exchange.sent;
+        Ok(())
     }
 
     /// Whether the whole body has been read.

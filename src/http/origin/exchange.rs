@@ -1,41 +1,28 @@
 //! Owns the first half of an exchange: the request goes out while the answer's head is looked for,
-//! because a server may answer before it has read everything.
+//! because a server may answer before it has read everything; then `answer` goes on with both.
 
 use super::answer::Answer;
-use crate::http::client::Client;
+use super::sender::{Outgoing, Sender, Source};
 use crate::http::h1::response::{self, ResponseHead, ResponseParser};
 use crate::http::io::{self as stream_io, Deadline};
-use crate::http::request_body::{BodyError, RequestBody};
-use crate::http::spool::Spool;
+use crate::http::request_body::BodyError;
 use crate::net::Stream;
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Read from an upstream at a time while its head is read.
 const READ: usize = 16 * 1024;
 
-/// Sent to an upstream at a time.
-const WRITE: usize = 64 * 1024;
-
-/// What the request's body is sent from.
-pub enum Outgoing<'a> {
-    /// No body, or it stands behind the head already.
-    Nothing,
-    /// A body read before; offset of the next byte.
-    Kept(&'a Spool, u64),
-    /// A body passed on as it comes; `chunked` frames it anew.
-    Stream { body: &'a mut RequestBody, chunked: bool },
-}
+/// Interim answers skipped before an upstream is taken for one that will never answer.
+const INTERIM: u8 = 16;
 
 /// What is asked, and how long anything may take.
 pub struct Ask<'a> {
-    /// Request line and head fields, and a body that is not streamed.
-    pub head: &'a [u8],
-    pub body: Outgoing<'a>,
-    pub client: &'a Client,
+    /// Request line and head fields, a body that the configuration sets, and the client's body.
+    pub source: Source<'a>,
+    pub outgoing: Outgoing,
     /// `proxy_ignore_client_abort`.
     pub ignore_abort: bool,
     pub send_timeout: Duration,
@@ -78,6 +65,8 @@ pub struct Exchange {
     pub received: u64,
     /// All of the request has gone out.
     pub request_sent: bool,
+    /// What sends the rest of it, when the answer began before.
+    pub(super) sender: Option<Box<Sender>>,
 }
 
 impl Exchange {
@@ -89,39 +78,42 @@ impl Exchange {
             sent: 0,
             received: 0,
             request_sent: false,
+            sender: None,
         }
     }
 
     /// Sends the request and reads the head of the answer.
-    pub async fn ask(&mut self, ask: Ask<'_>) -> Result<Reply, Failure> {
-        let mut sender = Sender {
-            out: Vec::new(),
-            at: 0,
-            head_at: 0,
-            more: !matches!(ask.body, Outgoing::Nothing),
-            broken: None,
-            send: Deadline::after(ask.send_timeout),
-            from_client: Deadline::after(ask.body_timeout),
-            ask,
-        };
+    pub async fn ask(&mut self, mut ask: Ask<'_>) -> Result<Reply, Failure> {
+        let mut sender = Sender::new(ask.outgoing, ask.send_timeout, ask.body_timeout);
         let mut reader = Reader {
             parser: ResponseParser::new(),
             head: ResponseHead::default(),
-            limit: sender.ask.head_limit,
-            deadline: Deadline::after(sender.ask.read_timeout),
+            limit: ask.head_limit,
+            interim: 0,
+            deadline: Deadline::after(ask.read_timeout),
         };
-        sender.ask.continue_client().await?;
-        poll_fn(|cx| self.poll(&mut sender, &mut reader, cx)).await
+        if let Outgoing::Stream { .. } = ask.outgoing {
+            // A body that the client holds back is wanted now.
+            let Source { body, client, .. } = &mut ask.source;
+            body.send_continue(client, ask.send_timeout).await.map_err(Failure::Body)?;
+        }
+        let reply = poll_fn(|cx| self.poll(&mut sender, &mut reader, &mut ask, cx)).await?;
+        if !self.request_sent && sender.broken.is_none() {
+            sender.own_head(ask.source.head);
+            self.sender = Some(Box::new(sender));
+        }
+        Ok(reply)
     }
 
     fn poll(
         &mut self,
-        sender: &mut Sender<'_>,
+        sender: &mut Sender,
         reader: &mut Reader,
+        ask: &mut Ask<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Reply, Failure>> {
         if !self.request_sent {
-            match sender.poll(self, cx) {
+            match sender.poll(self, &mut ask.source, cx) {
                 Poll::Ready(Ok(())) => self.request_sent = true,
                 Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
                 Poll::Pending => {}
@@ -129,15 +121,16 @@ impl Exchange {
         }
         if let Poll::Ready(done) = reader.poll(self, cx) {
             // A connection that broke under the request says why better than its silence does.
-            return Poll::Ready(match (done, sender.broken.take()) {
-                (Err(Failure::Error(_)), Some(why)) => Err(Failure::Error(why)),
+            return Poll::Ready(match (done, &sender.broken) {
+                (Err(Failure::Error(_)), Some(why)) => Err(Failure::Error(why.clone())),
                 (done, _) => done,
             });
         }
-        if self.request_sent && reader.deadline.poll(cx).is_ready() {
+        let nothing_to_send = self.request_sent || sender.broken.is_some();
+        if nothing_to_send && reader.deadline.poll(cx).is_ready() {
             return Poll::Ready(Err(Failure::TimedOut));
         }
-        if !sender.ask.ignore_abort && !sender.reads_client() && sender.ask.client.poll_gone(cx) {
+        if !ask.ignore_abort && !sender.reads_client() && ask.source.client.poll_gone(cx) {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         Poll::Pending
@@ -149,24 +142,14 @@ impl Exchange {
     }
 }
 
-impl Ask<'_> {
-    /// A streamed body that the client holds back is wanted now.
-    async fn continue_client(&mut self) -> Result<(), Failure> {
-        match &mut self.body {
-            Outgoing::Stream { body, .. } => {
-                body.send_continue(self.client, self.send_timeout).await.map_err(Failure::Body)
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Reads the head of the answer.
 struct Reader {
     parser: ResponseParser,
     head: ResponseHead,
     /// `proxy_buffer_size`.
     limit: usize,
+    /// Interim answers so far.
+    interim: u8,
     deadline: Deadline,
 }
 
@@ -185,7 +168,7 @@ impl Reader {
                 Ok(0) => return Poll::Ready(Err(Failure::Error(PREMATURE.to_owned()))),
                 Ok(n) => exchange.received += n as u64,
                 Err(err) => {
-                    let why = format!("recv() failed ({})", crate::log::os_error(&err));
+                    let why = format!("recv() failed{}", crate::log::os_error(&err));
                     return Poll::Ready(Err(Failure::Error(why)));
                 }
             }
@@ -208,6 +191,12 @@ impl Reader {
                 Ok(response::Answer::Complete { len }) => {
                     exchange.input.drain(..len);
                     if is_interim(self.head.status) {
+                        self.interim += 1;
+                        if self.interim > INTERIM {
+                            return Some(Err(Failure::Invalid(
+                                "upstream sent too many interim responses".into(),
+                            )));
+                        }
                         self.head.clear();
                         self.parser.reset();
                         continue;
@@ -225,134 +214,4 @@ const PREMATURE: &str = "upstream prematurely closed connection";
 /// An answer that another one follows; 101 ends the exchange.
 fn is_interim(status: u16) -> bool {
     (100..200).contains(&status) && status != 101
-}
-
-/// Sends the request.
-struct Sender<'a> {
-    ask: Ask<'a>,
-    /// Body bytes waiting to be written, from `at` on.
-    out: Vec<u8>,
-    at: usize,
-    /// How much of the head has gone.
-    head_at: usize,
-    /// The body has more than stands in `out`.
-    more: bool,
-    /// The connection broke while writing; the answer may still be readable.
-    broken: Option<String>,
-    send: Deadline,
-    from_client: Deadline,
-}
-
-impl Sender<'_> {
-    /// Whether the client's bytes are being read: its going then shows by itself.
-    fn reads_client(&self) -> bool {
-        self.more && matches!(self.ask.body, Outgoing::Stream { .. })
-    }
-
-    /// Writes until all has gone out. `Pending` when the socket is full or the client is slow.
-    fn poll(&mut self, exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        if self.broken.is_some() {
-            return Poll::Pending;
-        }
-        loop {
-            if self.is_empty() {
-                if !self.more {
-                    return Poll::Ready(Ok(()));
-                }
-                match self.refill(cx) {
-                    Poll::Ready(Ok(())) => continue,
-                    Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
-                    Poll::Pending if self.head_at == self.ask.head.len() => return Poll::Pending,
-                    Poll::Pending => {}
-                }
-            }
-            match self.write(exchange, cx) {
-                Poll::Ready(Ok(())) => self.send.restart(),
-                Poll::Ready(Err(err)) => {
-                    self.broken = Some(format!("send() failed ({})", crate::log::os_error(&err)));
-                    return Poll::Pending;
-                }
-                Poll::Pending => {
-                    return self.send.poll(cx).map(|_| Err(Failure::TimedOut));
-                }
-            }
-        }
-    }
-
-    /// Nothing is ready to be written but perhaps the head, which waits for the body's first bytes.
-    fn is_empty(&self) -> bool {
-        self.at == self.out.len() && (self.more || self.head_at == self.ask.head.len())
-    }
-
-    /// Writes once: the head with the first bytes of the body in one piece.
-    fn write(&mut self, exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let head = &self.ask.head[self.head_at..];
-        let joined;
-        let bytes = if head.is_empty() {
-            &self.out[self.at..]
-        } else if self.out.is_empty() {
-            head
-        } else {
-            joined = [head, &self.out[self.at..]].concat();
-            &joined
-        };
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        let n = std::task::ready!(stream_io::poll_write(&exchange.stream, bytes, cx))?;
-        exchange.sent += n as u64;
-        let of_head = n.min(self.ask.head.len() - self.head_at);
-        self.head_at += of_head;
-        self.at += n - of_head;
-        if self.at == self.out.len() {
-            self.out.clear();
-            self.at = 0;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Takes more of the body into `out`.
-    fn refill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        match &mut self.ask.body {
-            Outgoing::Nothing => self.more = false,
-            Outgoing::Kept(spool, at) => match spool.read_at(*at, &mut self.out, WRITE) {
-                Ok(n) => {
-                    *at += n as u64;
-                    self.more = *at < spool.len();
-                }
-                Err(_) => return Poll::Ready(Err(Failure::Body(BodyError::NotKept))),
-            },
-            Outgoing::Stream { body, chunked } => {
-                let mut chunk = Vec::new();
-                match body.poll_next(self.ask.client, &mut chunk, cx) {
-                    Poll::Pending => {
-                        let late = self.from_client.poll(cx);
-                        return late.map(|_| Err(Failure::Body(BodyError::TimedOut)));
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Body(error))),
-                    Poll::Ready(Ok(more)) => {
-                        self.more = more;
-                        self.from_client.restart();
-                        frame(&mut self.out, &chunk, *chunked, !more);
-                    }
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Appends body bytes, as one chunk where the body is chunked.
-fn frame(out: &mut Vec<u8>, bytes: &[u8], chunked: bool, last: bool) {
-    if !chunked {
-        return out.extend_from_slice(bytes);
-    }
-    if !bytes.is_empty() {
-        out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-        out.extend_from_slice(bytes);
-        out.extend_from_slice(b"\r\n");
-    }
-    if last {
-        out.extend_from_slice(b"0\r\n\r\n");
-    }
 }

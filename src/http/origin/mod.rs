@@ -16,6 +16,8 @@ pub struct Origin {
 
 mod answer;
 mod exchange;
+mod sender;
 
 pub use answer::{Answer, Plan, Tunnel};
-pub use exchange::{Ask, Exchange, Failure, Outgoing, Reply};
+pub use exchange::{Ask, Exchange, Failure, Reply};
+pub use sender::{Outgoing, Source};

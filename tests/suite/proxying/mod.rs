@@ -4,6 +4,7 @@ use crate::support::{Origin, Server, Setup};
 
 mod aborts;
 mod bodies;
+mod desync;
 mod headers;
 mod tunnels;
 mod upstreams;

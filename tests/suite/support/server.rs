@@ -390,7 +390,7 @@ impl Server {
         match self.process.wait(DEADLINE) {
             None => found.push("it did not stop on TERM".to_owned()),
             Some(status) if !status.success() && !self.crashed => {
-                found.push(format!("it ended with {status}"))
+                found.push(format!("it ended with {status}"));
             }
             Some(_) => {}
         }

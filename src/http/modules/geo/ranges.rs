@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(ranges.add(0x1_0010, 0x1_0020, 2), Ok(()));
         assert_eq!(ranges.add(0x1_0010, 0x1_0020, 3), Err(Clash::Replaced(2)));
         assert_eq!(ranges.add(0x1_0000, 0x1_000f, 4), Err(Clash::Replaced(1)));
-        let overlap = Clash::Overlaps([0, 1, 0, 16].into(), [0, 1, 0, 32].into());
+        let overlap = Clash::Overlaps([0, 1, 0, 33].into(), [0, 1, 255, 255].into());
         assert_eq!(ranges.add(0x1_0018, 0x1_0028, 5), Err(overlap));
         assert!(!ranges.delete(0x2_0000, 0x2_0001));
         assert!(ranges.delete(0x2_0000, 0x2_ffff));

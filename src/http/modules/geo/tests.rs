@@ -1,3 +1,5 @@
+//! What `geo` gives for addresses, and its complaints.
+
 use crate::http::computed;
 use crate::http::fixture::{self, Site};
 use crate::http::headers::Name;

@@ -1,3 +1,5 @@
+//! What `map` gives for keys, and its complaints.
+
 use crate::http::computed;
 use crate::http::fixture::{self, Site};
 use crate::http::request::Request;

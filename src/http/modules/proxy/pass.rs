@@ -7,7 +7,7 @@ use super::{reply, retry};
 use crate::http::client::Client;
 use crate::http::h1::framing::{self, Length};
 use crate::http::headers::Name;
-use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Plan, Reply};
+use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Plan, Reply, Source};
 use crate::http::phase::Stop;
 use crate::http::request::{Request, Try};
 use crate::http::request_body::{InFile, RequestBody};
@@ -38,6 +38,7 @@ struct Connected {
 }
 
 /// What one try came to.
+#[allow(clippy::large_enum_variant, reason = "made once for a try and taken apart at once")]
 enum Attempt {
     Answered(Reply, Connected),
     Failed { why: Failure, peer: PeerRef, sent: bool, kept: bool },
@@ -139,7 +140,8 @@ impl Course<'_> {
                 }
             };
             if let Some(stop) = stop {
-                req.asking = false;
+                // Lines on the rest of an answer name its server too.
+                req.asking = matches!(stop, Stop::Reply);
                 return stop;
             }
         }
@@ -209,15 +211,26 @@ impl Course<'_> {
         !self.streamed || req.body.is_read()
     }
 
+    /// What is sent behind the head.
+    fn outgoing(&self, body: &RequestBody) -> Outgoing {
+        if self.conf.set_body.is_some() || !self.conf.pass_request_body {
+            return Outgoing::Nothing;
+        }
+        match &body.kept {
+            _ if self.streamed && body.is_read() => Outgoing::Nothing,
+            _ if self.streamed => Outgoing::Stream { chunked: self.chunked },
+            Some(kept) if !Spool::is_empty(kept) => Outgoing::Kept,
+            _ => Outgoing::Nothing,
+        }
+    }
+
     async fn ask(&self, req: &mut Request, exchange: &mut Exchange) -> Result<Reply, Failure> {
         let client = req.client.clone();
         let snapshot = req.snapshot.clone();
         let all = snapshot.conf(req.location);
-        let body = body_of(&mut req.body, self.conf, self.streamed, self.chunked);
         let ask = Ask {
-            head: &self.head,
-            body,
-            client: &client,
+            outgoing: self.outgoing(&req.body),
+            source: Source { head: &self.head, body: &mut req.body, client: &client },
             ignore_abort: self.conf.ignore_abort,
             send_timeout: self.conf.send_timeout,
             read_timeout: self.conf.read_timeout,
@@ -254,7 +267,8 @@ impl Course<'_> {
             }
         }
         let head_request = self.asks_head(req);
-        let length = match Self::length(req, &reply, head_request) {
+        let upgrades = req.head.headers.contains(Name::Upgrade);
+        let length = match Self::length(&reply, head_request, upgrades, on.exchange.request_sent) {
             Ok(length) => length,
             Err(why) => {
                 let why = Failure::Invalid(why);
@@ -277,13 +291,23 @@ impl Course<'_> {
     }
 
     /// How the answer's body is framed; the error is nginx's sentence.
-    fn length(req: &Request, reply: &Reply, head_request: bool) -> Result<Length, String> {
+    fn length(
+        reply: &Reply,
+        head_request: bool,
+        upgrades: bool,
+        sent: bool,
+    ) -> Result<Length, String> {
         if reply.http09 {
             return Ok(Length::UntilClose);
         }
         // What follows a 101 has no frame: it is the new protocol's.
-        if reply.head.status == 101 && req.head.headers.contains(Name::Upgrade) {
-            return Ok(Length::UntilClose);
+        if reply.head.status == 101 && upgrades {
+            return if sent {
+                Ok(Length::UntilClose)
+            } else {
+                // Bytes of the request must not become bytes of another protocol.
+                Err("upstream sent \"101\" response before it had the whole request".to_owned())
+            };
         }
         framing::response_body(reply.head.status, &reply.head.headers, head_request)
     }
@@ -336,20 +360,6 @@ impl Course<'_> {
         if self.chosen.group.free(peer, outcome, Now::now()) {
             req.log(Level::Warn, format_args!("upstream server temporarily disabled while connecting to upstream"));
         }
-    }
-}
-
-/// What the body is sent from.
-fn body_of<'a>(body: &'a mut RequestBody, conf: &Conf, streamed: bool, chunked: bool) -> Outgoing<'a> {
-    if conf.set_body.is_some() || !conf.pass_request_body {
-        return Outgoing::Nothing;
-    }
-    if streamed {
-        return if body.is_read() { Outgoing::Nothing } else { Outgoing::Stream { body, chunked } };
-    }
-    match &body.kept {
-        Some(kept) if !Spool::is_empty(kept) => Outgoing::Kept(kept, 0),
-        _ => Outgoing::Nothing,
     }
 }
 

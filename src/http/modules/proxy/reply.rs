@@ -41,17 +41,15 @@ pub fn prepare(
     let mut reply = Reply {
         status,
         reason: Some(std::mem::take(&mut from.head.status_line)),
+        unwatched: conf.ignore_abort,
         window: if conf.buffering { conf.window } else { conf.buffer_size },
         ..Reply::default()
     };
     copy_fields(req, conf, &mut reply);
-    // A 101 that nobody asked for is passed on as a head, and the connection ends with it.
     if status == 101 {
         req.keepalive = false;
     }
-    if status != 101 || req.head.headers.contains(Name::Upgrade) {
-        reply.body = Body::Upstream(Box::new(answer));
-    }
+    reply.body = Body::Upstream(Box::new(answer));
     req.reply = reply;
     Stop::Reply
 }
@@ -73,6 +71,7 @@ fn intercepted(req: &mut Request, status: u16) -> Stop {
 fn copy_fields(req: &Request, conf: &Conf, reply: &mut Reply) {
     let headers = &req.upstream_headers;
     let chunked = headers.contains(Name::TransferEncoding);
+    let named = named_by_connection(headers);
     for field in headers.iter() {
         if conf.hides(field.id, field.name) || is_repeated(req, headers, field) {
             continue;
@@ -99,12 +98,19 @@ fn copy_fields(req: &Request, conf: &Conf, reply: &mut Reply) {
                 Some(value) => reply.headers.push(field.name, &value),
                 None => reply.headers.push_field(field),
             },
+            Name::Other if named.iter().any(|name| name.eq_ignore_ascii_case(field.name)) => {}
             _ => reply.headers.push_field(field),
         }
     }
     if matches!(reply.status, 204 | 304) && reply.status == 204 {
         reply.content_length = None;
     }
+}
+
+/// Fields that the upstream's `Connection` makes hop-by-hop (RFC 9110, section 7.6.1).
+fn named_by_connection(headers: &Headers) -> Vec<&[u8]> {
+    let values = headers.get_all(Name::Connection);
+    values.flat_map(|value| value.split(|b| *b == b',')).map(<[u8]>::trim_ascii).collect()
 }
 
 /// A second field of those that may come once; nginx keeps the first and says so.

@@ -10,9 +10,9 @@ use crate::http::template::Template;
 use crate::http::uri::{self, Set};
 use crate::net::{Address, address};
 use crate::upstream::{Group, GroupSpec, Tag};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// As written, with what it needs to know of its location.
 #[derive(Debug, Clone)]
@@ -39,9 +39,6 @@ enum Target {
     Computed(Template),
 }
 
-/// Numbers locations that pass to upstreams: connections opened by one are not used by another.
-static TAGS: AtomicUsize = AtomicUsize::new(0);
-
 impl PassDraft {
     /// `proxy_pass URL` in this block.
     pub fn new(word: &Word, scope: &Scope) -> Self {
@@ -58,7 +55,7 @@ impl PassDraft {
     }
 
     pub(super) fn finish(&self, cx: &mut Finish) -> Option<Pass> {
-        let tag = Tag(TAGS.fetch_add(1, Ordering::Relaxed));
+        let tag = self.tag();
         let location = self.location().len();
         if self.word.text.contains(&b'$') {
             let target = Target::Computed(cx.template(&self.word));
@@ -71,6 +68,13 @@ impl PassDraft {
                 None
             }
         }
+    }
+
+    /// The same for the same lines in another configuration: a reload keeps connections in use.
+    fn tag(&self) -> Tag {
+        let mut hasher = DefaultHasher::new();
+        (&self.word.text, &self.location).hash(&mut hasher);
+        Tag(usize::try_from(hasher.finish()).unwrap_or(usize::MAX))
     }
 
     fn fixed(&self, cx: &mut Finish) -> Result<Origin, String> {

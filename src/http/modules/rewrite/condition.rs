@@ -174,7 +174,7 @@ fn test_file(req: &Request, path: &[u8], test: FileTest) -> bool {
             use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
             if !matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) {
                 let (path, why) = (String::from_utf8_lossy(path), os_error(&error));
-                req.log(Level::Crit, format_args!("stat() \"{path}\" failed ({why})"));
+                req.log(Level::Crit, format_args!("stat() \"{path}\" failed{why}"));
             }
             false
         }

@@ -1,3 +1,5 @@
+//! Tests of the rewrite module: what is read, what is refused, and with which words.
+
 use super::{location, server};
 use crate::http::body::Body;
 use crate::http::fixture::{Site, errors};

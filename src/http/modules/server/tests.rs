@@ -1,3 +1,5 @@
+//! Tests of server and its names and addresses: what is read, what is refused, and with which words.
+
 use crate::http::fixture::{errors, snapshot};
 use crate::http::request::Captures;
 use crate::http::snapshot::Snapshot;

@@ -1,3 +1,5 @@
+//! Tests of the upstream block: what is read, what is refused, and with which words.
+
 use crate::http::fixture::{errors, snapshot};
 use crate::http::snapshot::Snapshot;
 use crate::upstream::Balance;
