@@ -122,12 +122,12 @@ impl RequestBody {
         self.raw > 0 || self.kept.is_some() || self.refused
     }
 
-    /// Whether reading all of it needs no waiting; of a chunked body that is not known.
+    /// Whether reading all of it needs no waiting.
     pub fn has_come(&self, client: &Client) -> bool {
-        match self.framing {
+        match &self.framing {
             Framing::Done => true,
-            Framing::Left(left) => client.input.borrow().len() as u64 >= left,
-            Framing::Chunked(_) => false,
+            Framing::Left(left) => client.input.borrow().len() as u64 >= *left,
+            Framing::Chunked(decoder) => ends_in(decoder.as_ref().clone(), &client.input.borrow()),
         }
     }
 
@@ -222,7 +222,8 @@ impl RequestBody {
         client: &Client,
         limit: Duration,
     ) -> Result<(), BodyError> {
-        if !std::mem::take(&mut self.wants_continue) || self.is_read() {
+        let come = self.is_read() && self.raw > 0;
+        if !std::mem::take(&mut self.wants_continue) || come {
             return Ok(());
         }
         let sent = client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", limit).await;
@@ -237,6 +238,8 @@ impl RequestBody {
         in_memory: usize,
         dir: &Path,
     ) -> Result<(), BodyError> {
+        // As in nginx, even where there is nothing to wait for.
+        self.send_continue(client, limit).await?;
         let mut spool = self.kept.take().unwrap_or_default();
         let mut chunk = Vec::new();
         while !self.is_read() {
@@ -282,4 +285,18 @@ impl RequestBody {
         }
         Ok(())
     }
+}
+
+/// Whether these bytes bring a chunked body to its end, as far as they are in order.
+fn ends_in(mut decoder: Decoder, bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match decoder.decode(rest) {
+            Ok(step) if step.finished => return true,
+            Ok(step) => rest = rest.get(step.consumed..).unwrap_or_default(),
+            // The one who reads it will say what is wrong.
+            Err(_) => return true,
+        }
+    }
+    false
 }

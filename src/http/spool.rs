@@ -2,10 +2,9 @@
 //!
 //! Must not know where they come from or go to.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tempfile::NamedTempFile;
 
 /// Kept bytes, readable from any offset while they grow.
@@ -61,8 +60,10 @@ impl Spool {
     }
 
     /// Lets the file outlive the request (`client_body_in_file_only on`).
-    pub fn keep_file(&mut self) -> io::Result<Option<(File, PathBuf)>> {
-        self.file.take().map(|file| file.keep().map_err(|e| e.error)).transpose()
+    pub fn keep_file(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.disable_cleanup(true);
+        }
     }
 
     /// Appends up to `room` bytes from offset `at` to `out`; how many.

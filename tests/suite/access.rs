@@ -27,7 +27,10 @@ fn a_denied_client_gets_403_and_a_log_line() {
     let page = server.get("/page");
     assert_eq!((page.status, page.text().as_str()), (403, "named\n"));
     assert_eq!(server.get("/any").text(), "named\n");
-    assert_eq!(server.error_log().matches("access forbidden by rule, client: 127.0.0.1").count(), 2);
+    assert_eq!(
+        server.error_log().matches("access forbidden by rule, client: 127.0.0.1").count(),
+        2
+    );
 }
 
 #[test]

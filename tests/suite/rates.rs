@@ -9,7 +9,8 @@ const BODY: usize = 400_000;
 #[test]
 fn a_limited_answer_is_whole_and_takes_its_time() {
     let body = "x".repeat(BODY);
-    let head = format!("HTTP/1.1 200 OK\r\nX-Accel-Limit-Rate: 262144\r\nContent-Length: {BODY}\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 200 OK\r\nX-Accel-Limit-Rate: 262144\r\nContent-Length: {BODY}\r\n\r\n");
     let origin = Origin::answering(head + &body);
     let server = Setup::http(
         "server { listen %%listen%%; server_name localhost; send_timeout 1s;
@@ -25,7 +26,10 @@ fn a_limited_answer_is_whole_and_takes_its_time() {
         assert!(server.get(path).text() == body, "{path}");
         let time = begun.elapsed();
         // A second's worth goes at once, the rest when that second is over.
-        assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&time), "{path}: {time:?}");
+        assert!(
+            (Duration::from_millis(900)..Duration::from_secs(3)).contains(&time),
+            "{path}: {time:?}"
+        );
     }
     let begun = Instant::now();
     assert!(server.get("/set?rate=0").text() == body);

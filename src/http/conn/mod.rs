@@ -139,7 +139,7 @@ async fn exchange(service: &Rc<Service>, client: &Rc<Client>) -> After {
         begin::Reading::Nothing => return After::Close { linger: false },
         begin::Reading::Failed(status) => {
             req.reply.status = status;
-            access_log::run(&mut req);
+            access_log::run(&req);
             return After::Close { linger: false };
         }
     };

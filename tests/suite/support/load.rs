@@ -121,11 +121,21 @@ fn connection(
     Ok(())
 }
 
+/// A call that a signal to this process does not end.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// Reads one answer with a `Content-Length`.
 fn answer(stream: &mut TcpStream) -> io::Result<(Response, String)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
-    let mut more = |bytes: &mut Vec<u8>| match stream.read(&mut buffer)? {
+    let mut more = |bytes: &mut Vec<u8>| match uninterrupted(|| stream.read(&mut buffer))? {
         0 if bytes.is_empty() => Err(io::Error::other("closed without an answer")),
         0 => Err(io::Error::other("closed within an answer")),
         count => {

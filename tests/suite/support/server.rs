@@ -371,13 +371,14 @@ impl Server {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let events = readable(&[changes, self.process.gone()], left);
+            // Taken before the look: what happens after it will wake us again.
+            let _ = changes.read_events();
             if std::fs::read_to_string(&pid_file).is_ok_and(|text| text.ends_with('\n')) {
                 return;
             }
             assert!(events != [false, false], "not ready in time:\n{}", self.error_log());
             let messages = || self.process.messages(Duration::from_secs(1));
             assert!(!events[1], "ended at start:\n{}", messages());
-            let _ = changes.read_events();
         }
     }
 

@@ -133,13 +133,11 @@ mod tests {
         let directives = parse_text(&mut env, "test", text.as_bytes());
         let mut scope = Scope::new(Contexts::HTTP, Span::NOWHERE);
         scope.read(&directives, &mut env);
-        match env.errors.first() {
-            Some(error) => Err(error.message.clone()),
-            None => {
-                let pages = scope.drafts.error_page.pages.unwrap_or_default();
-                Ok(pages.iter().map(|page| (page.status, page.overwrite)).collect())
-            }
+        if let Some(error) = env.errors.first() {
+            return Err(error.message.clone());
         }
+        let pages = scope.drafts.error_page.pages.unwrap_or_default();
+        Ok(pages.iter().map(|page| (page.status, page.overwrite)).collect())
     }
 
     #[test]

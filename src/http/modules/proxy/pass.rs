@@ -100,6 +100,7 @@ async fn keep_body(req: &mut Request) -> Result<(), Stop> {
     if conf.in_file == InFile::On && let Some(spool) = &mut req.body.kept {
         // The file stays; its name is `$request_body_file`.
         let _ = spool.to_file(&conf.temp_path);
+        spool.keep_file();
     }
     Ok(())
 }
