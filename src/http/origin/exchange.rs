@@ -61,6 +61,8 @@ pub struct Exchange {
     pub stream: RefCell<Stream>,
     /// Bytes read and not used.
     pub input: Vec<u8>,
+    /// The last read filled its buffer: more is likely to wait behind it.
+    pub gushes: bool,
     pub sent: u64,
     pub received: u64,
     /// All of the request has gone out.
@@ -75,6 +77,7 @@ impl Exchange {
         Self {
             stream: RefCell::new(stream),
             input: Vec::new(),
+            gushes: false,
             sent: 0,
             received: 0,
             request_sent: false,
@@ -166,7 +169,10 @@ impl Reader {
             };
             match got {
                 Ok(0) => return Poll::Ready(Err(Failure::Error(PREMATURE.to_owned()))),
-                Ok(n) => exchange.received += n as u64,
+                Ok(n) => {
+                    exchange.received += n as u64;
+                    exchange.gushes = n == READ;
+                }
                 Err(err) => {
                     let why = format!("recv() failed{}", crate::log::os_error(&err));
                     return Poll::Ready(Err(Failure::Error(why)));
