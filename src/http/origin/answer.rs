@@ -129,8 +129,8 @@ impl Answer {
     pub fn into_tunnel(mut self) -> Option<Tunnel> {
         let (exchange, plan) = (self.exchange.take()?, self.plan.take()?);
         Some(Tunnel {
+            first: exchange.unused().to_vec(),
             stream: exchange.stream,
-            first: exchange.input,
             timeout: plan.read_timeout,
             _peer: plan.peer,
         })
@@ -174,14 +174,18 @@ impl Answer {
     /// Undoes the framing of what has been read.
     fn take(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         let Some(exchange) = &mut self.exchange else { return Ok(()) };
-        let input = &mut exchange.input;
+        let input = exchange.unused();
+        let used;
         match &mut self.rest {
-            Rest::Done => {}
-            Rest::UntilClose => out.append(input),
+            Rest::Done => return Ok(()),
+            Rest::UntilClose => {
+                out.extend_from_slice(input);
+                used = input.len();
+            }
             Rest::Left(left) => {
                 let n = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 out.extend_from_slice(&input[..n]);
-                input.drain(..n);
+                used = n;
                 *left -= n as u64;
                 if *left == 0 {
                     self.rest = Rest::Done;
@@ -202,9 +206,10 @@ impl Answer {
                         break;
                     }
                 }
-                input.drain(..at);
+                used = at;
             }
         }
+        exchange.consume(used);
         Ok(())
     }
 
@@ -268,7 +273,7 @@ impl Answer {
         let (Some(exchange), Some(plan)) = (self.exchange.take(), self.plan.take()) else { return };
         let now = tokio::time::Instant::now();
         self.ended = Some(now.into_std());
-        if !exchange.input.is_empty() {
+        if !exchange.unused().is_empty() {
             self.trouble = Some(
                 "upstream sent more data than specified in \"Content-Length\" header while reading upstream",
             );

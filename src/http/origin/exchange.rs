@@ -61,6 +61,8 @@ pub struct Exchange {
     pub stream: RefCell<Stream>,
     /// Bytes read and not used.
     pub input: Vec<u8>,
+    /// How much of `input` has been used: moving the rest to the front would cost a copy.
+    pub used: usize,
     /// The last read filled its buffer: more is likely to wait behind it.
     pub gushes: bool,
     pub sent: u64,
@@ -77,11 +79,26 @@ impl Exchange {
         Self {
             stream: RefCell::new(stream),
             input: Vec::new(),
+            used: 0,
             gushes: false,
             sent: 0,
             received: 0,
             request_sent: false,
             sender: None,
+        }
+    }
+
+    /// What has been read and not been used.
+    pub fn unused(&self) -> &[u8] {
+        self.input.get(self.used..).unwrap_or_default()
+    }
+
+    /// Takes `n` of those bytes away.
+    pub fn consume(&mut self, n: usize) {
+        self.used += n;
+        if self.used >= self.input.len() {
+            self.input.clear();
+            self.used = 0;
         }
     }
 
@@ -188,14 +205,14 @@ impl Reader {
     /// Looks at what has come; skips interim answers.
     fn parse(&mut self, exchange: &mut Exchange) -> Option<Result<Reply, Failure>> {
         loop {
-            let fed = self.parser.feed(self.limit, &exchange.input, &mut self.head);
+            let fed = self.parser.feed(self.limit, exchange.unused(), &mut self.head);
             match fed {
                 Ok(response::Answer::Partial) => return None,
                 Ok(response::Answer::Http09) => {
                     return Some(Ok(Reply { head: std::mem::take(&mut self.head), http09: true }));
                 }
                 Ok(response::Answer::Complete { len }) => {
-                    exchange.input.drain(..len);
+                    exchange.consume(len);
                     if is_interim(self.head.status) {
                         self.interim += 1;
                         if self.interim > INTERIM {

@@ -104,7 +104,7 @@ impl Draft {
     pub fn finish(&self, cx: &mut Finish) -> Conf {
         let pass = self.pass.as_ref().and_then(|draft| draft.finish(cx));
         let page = 4 * 1024;
-        let (count, size) = self.buffers.unwrap_or((8, 2 * page));
+        let (count, size) = self.buffers.unwrap_or((16, 2 * page));
         let bytes = |n| usize::try_from(n).unwrap_or(usize::MAX);
         Conf {
             fields: field_set(self.set_header.as_deref().unwrap_or_default(), cx),

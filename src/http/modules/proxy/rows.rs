@@ -75,7 +75,7 @@ pub static ROWS: &[Row<Scope>] = &[
     row("proxy_buffer_size", HSL, Args::Exactly(1), "The longest head of an answer (default 4k).", |s, dir, _| {
         values::size(&mut s.drafts.proxy.buffer_size, dir)
     }),
-    row("proxy_buffers", HSL, Args::Exactly(2), "Number and size of the buffers for an answer read ahead (default 8 8k).", |s, dir, _| {
+    row("proxy_buffers", HSL, Args::Exactly(2), "Number and size of the buffers for an answer read ahead (default 16 8k).", |s, dir, _| {
         values::buffers(&mut s.drafts.proxy.buffers, dir)
     }),
     row("proxy_intercept_errors", HSL, Args::Flag, "Whether answers of 300 and above go to error_page (default off).", |s, dir, _| {
