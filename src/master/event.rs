@@ -35,7 +35,7 @@ pub enum Event {
     Committed(Id, Generation),
     /// A worker is gone, or could not be started.
     Gone(Id, End),
-    /// A moment named by [`State::deadline`] has come.
+    /// A moment named by `State::deadline` has come.
     Tick,
 }
 
