@@ -7,6 +7,7 @@ use super::head::{self, Framing};
 use super::pace::Pace;
 use crate::http::body::Body;
 use crate::http::client::Client;
+use crate::http::h1::chunked;
 use crate::http::h1::head::Version;
 use crate::http::io::{self as stream_io, Deadline};
 use crate::http::modules::{connection, headers, limit_rate};
@@ -239,14 +240,9 @@ impl Pump<'_> {
     /// Frames `scratch` as one chunk, and ends the body after the last.
     fn chunk(&mut self, last: bool) {
         let before = self.out.len();
-        if !self.scratch.is_empty() {
-            let size = format!("{:x}\r\n", self.scratch.len());
-            self.out.extend_from_slice(size.as_bytes());
-            self.out.extend_from_slice(&self.scratch);
-            self.out.extend_from_slice(b"\r\n");
-        }
+        chunked::write_chunk(&self.scratch, &mut self.out);
         if last {
-            self.out.extend_from_slice(if self.trailers { b"0\r\n" } else { b"0\r\n\r\n" });
+            self.out.extend_from_slice(if self.trailers { b"0\r\n" } else { chunked::LAST_CHUNK });
         }
         self.body_sent += (self.out.len() - before) as u64;
     }

@@ -4,6 +4,7 @@
 
 use super::exchange::{Exchange, Failure};
 use crate::http::client::Client;
+use crate::http::h1::chunked;
 use crate::http::io::{self as stream_io, Deadline};
 use crate::http::request_body::{BodyError, RequestBody};
 use std::io;
@@ -201,16 +202,12 @@ impl Sender {
 }
 
 /// Appends body bytes, as one chunk where the body is chunked.
-fn frame(out: &mut Vec<u8>, bytes: &[u8], chunked: bool, last: bool) {
-    if !chunked {
+fn frame(out: &mut Vec<u8>, bytes: &[u8], in_chunks: bool, last: bool) {
+    if !in_chunks {
         return out.extend_from_slice(bytes);
     }
-    if !bytes.is_empty() {
-        out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-        out.extend_from_slice(bytes);
-        out.extend_from_slice(b"\r\n");
-    }
+    chunked::write_chunk(bytes, out);
     if last {
-        out.extend_from_slice(b"0\r\n\r\n");
+        out.extend_from_slice(chunked::LAST_CHUNK);
     }
 }

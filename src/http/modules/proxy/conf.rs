@@ -6,7 +6,6 @@ use super::retry;
 use super::target::{Pass, PassDraft};
 use crate::conf::Word;
 use crate::http::finish::Finish;
-use crate::http::headers::Name;
 use crate::http::modules::inherit;
 use crate::http::template::Template;
 use std::time::Duration;
@@ -149,9 +148,8 @@ impl Draft {
 
 impl Conf {
     /// Whether clients do not get this field of an answer.
-    pub(super) fn hides(&self, id: Name, name: &[u8]) -> bool {
+    pub(super) fn hides(&self, name: &[u8]) -> bool {
         // Most fields have no entry of their length: that check comes first.
-        let _ = id;
         self.hidden.iter().any(|h| h.len() == name.len() && h.eq_ignore_ascii_case(name))
     }
 }

@@ -73,7 +73,7 @@ fn copy_fields(req: &Request, conf: &Conf, reply: &mut Reply) {
     let chunked = headers.contains(Name::TransferEncoding);
     let named = named_by_connection(headers);
     for field in headers.iter() {
-        if conf.hides(field.id, field.name) || is_repeated(req, headers, field) {
+        if conf.hides(field.name) || is_repeated(req, headers, field) {
             continue;
         }
         match field.id {
