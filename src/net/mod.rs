@@ -1,6 +1,7 @@
 //! Sockets: addresses as nginx writes them, listening sockets, byte streams. Knows no HTTP.
 
 pub mod address;
+pub mod inherit;
 pub mod listener;
 pub mod stream;
 

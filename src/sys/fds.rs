@@ -59,6 +59,39 @@ pub fn take_fd(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// What a socket is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A stream socket that connections can be accepted from.
+    Listener,
+    /// A datagram socket.
+    Datagram,
+    /// A connection, or anything else.
+    Other,
+}
+
+/// What kind of socket a number is of, which may be anybody's: it is looked at and not taken.
+/// Errors: `EBADF` for a number that is not open, `ENOTSOCK` for what is no socket.
+pub fn socket_kind(number: RawFd) -> io::Result<SocketKind> {
+    Ok(match get_socket_option(number, libc::SO_TYPE)? {
+        libc::SOCK_STREAM if get_socket_option(number, libc::SO_ACCEPTCONN)? != 0 => {
+            SocketKind::Listener
+        }
+        libc::SOCK_DGRAM => SocketKind::Datagram,
+        _ => SocketKind::Other,
+    })
+}
+
+fn get_socket_option(number: RawFd, option: i32) -> io::Result<i32> {
+    let mut value: i32 = 0;
+    let mut len = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
+    let place = (&raw mut value).cast();
+    // SAFETY: place points to an int that lives through the call, and len is its size; a number that
+    // is no socket is an error.
+    let rc = unsafe { libc::getsockopt(number, libc::SOL_SOCKET, option, place, &raw mut len) };
+    if rc == -1 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
+
 /// A connected pair of unix packet sockets, blocking, close-on-exec.
 pub fn socketpair_seqpacket() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC;
@@ -212,6 +245,24 @@ mod tests {
         let taken = take_fd(fd.into_raw_fd()).unwrap();
         assert!(cloexec(&taken));
         assert_eq!(read_memfd(taken.as_fd()).unwrap(), b"x");
+    }
+
+    #[test]
+    fn tells_sockets_apart() {
+        let kind = |fd: &dyn AsRawFd| socket_kind(fd.as_raw_fd());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(kind(&listener).unwrap(), SocketKind::Listener);
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(kind(&client).unwrap(), SocketKind::Other);
+        let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(kind(&datagram).unwrap(), SocketKind::Datagram);
+        let (near, _far) = socketpair_seqpacket().unwrap();
+        assert_eq!(kind(&near).unwrap(), SocketKind::Other);
+        let file = memfd_sealed("file", b"").unwrap();
+        assert_eq!(kind(&file).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+        for number in [-1, 1_000_000] {
+            assert_eq!(socket_kind(number).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        }
     }
 
     #[test]
