@@ -1,5 +1,6 @@
 //! Attributes of this process and its children: limits, priority, processors, signals, exits.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::io;
 
@@ -94,6 +95,24 @@ pub fn set_priority(nice: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// How early the kernel kills this process for want of memory: -1000 never, 0 as any other, 1000
+/// first. Children begin with their parent's.
+pub fn oom_score_adj() -> io::Result<i32> {
+    let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;
+    text.trim_end().parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Sets it for a process of ours. Going below what a privileged process has set needs privileges.
+pub fn set_oom_score_adj(process: Pid, score: i32) -> io::Result<()> {
+    std::fs::write(format!("/proc/{process}/oom_score_adj"), score.to_string())
+}
+
+/// The name that `ps -o comm` and `pgrep` go by, at most 15 bytes. A program run from a descriptor
+/// may otherwise bear a number for a name.
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    Ok(nix::sys::prctl::set_name(name)?)
+}
+
 /// The limit of open descriptors: soft, hard.
 pub fn get_nofile() -> io::Result<(u64, u64)> {
     Ok(getrlimit(Resource::RLIMIT_NOFILE)?)
@@ -167,6 +186,27 @@ mod tests {
         }
         assert_eq!(ended[1], (slow, Exit::Signal { number: 9, core: false }));
         assert!(!exists(slow));
+    }
+
+    #[test]
+    fn name_and_oom_score() {
+        passes_alone("sys::process::tests::name_and_oom_score_in_its_own_process");
+    }
+
+    #[test]
+    fn name_and_oom_score_in_its_own_process() {
+        if !is_alone() {
+            return;
+        }
+        set_name(c"proxyd").unwrap();
+        assert_eq!(std::fs::read_to_string("/proc/thread-self/comm").unwrap(), "proxyd\n");
+        // Raising it is everybody's right.
+        set_oom_score_adj(Pid::this(), 900).unwrap();
+        assert_eq!(oom_score_adj().unwrap(), 900);
+        let outside = set_oom_score_adj(Pid::this(), 1001).unwrap_err();
+        assert_eq!(outside.kind(), io::ErrorKind::InvalidInput);
+        let nobody = set_oom_score_adj(Pid::from_raw(i32::MAX), 0).unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -1,4 +1,8 @@
-//! The counters behind `stub_status`: one slot for each worker, summed when asked for.
+//! The counters behind `stub_status`: one slot for each worker, summed when asked for. The workers of
+//! several masters may share the table: a slot says whose it is, and is taken and given back
+//! without anybody in between.
+//!
+//! Must not judge what was counted, nor know whether a process is alive.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -10,11 +14,18 @@ use super::Zone;
 /// Workers at one time, of all living generations together.
 pub const MAX_SLOTS: usize = 512;
 
-/// "cnt" and version 1.
-const LAYOUT: u64 = u64::from_be_bytes(*b"\0\0cnt\0\0\x01");
+/// "cnt" and version 2.
+const LAYOUT: u64 = u64::from_be_bytes(*b"\0\0cnt\0\0\x02");
 
-/// A slot is one cache line, so that workers do not slow each other down.
-const SLOT_WORDS: usize = 8;
+/// A slot is two cache lines, so that workers do not slow each other down: what is counted, and whose
+/// it is.
+const SLOT_WORDS: usize = 16;
+
+/// Process id of the worker; 0 in a free slot, and that of a master while it prepares or clears it.
+const WORKER: usize = 8;
+
+/// Process id of the worker's master; 0 in a free slot.
+const MASTER: usize = 9;
 
 /// What only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +36,8 @@ pub enum Total {
     Handled = 1,
     /// Requests.
     Requests = 2,
+    /// Answers of 500 and above that were made here, not passed on from a server behind.
+    Failed = 7,
 }
 
 /// What goes up and down.
@@ -42,7 +55,7 @@ pub enum Gauge {
 
 const GAUGES: [Gauge; 4] = [Gauge::Active, Gauge::Reading, Gauge::Writing, Gauge::Waiting];
 
-/// The sums over all slots.
+/// The sums over some slots or all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// [`Total::Accepted`].
@@ -51,6 +64,8 @@ pub struct Totals {
     pub handled: u64,
     /// [`Total::Requests`].
     pub requests: u64,
+    /// [`Total::Failed`].
+    pub failed: u64,
     /// [`Gauge::Active`].
     pub active: u64,
     /// [`Gauge::Reading`].
@@ -80,31 +95,140 @@ impl Counters {
         Ok(Counters { zone: Arc::new(zone) })
     }
 
-    /// The slot of one worker; `None` from [`MAX_SLOTS`] on. The master gives each living worker a
-    /// number of its own.
+    /// A slot by its number; `None` from [`MAX_SLOTS`] on. Who counts in it has [claimed](Self::claim)
+    /// it, or was given its number by who did.
     pub fn slot(&self, index: usize) -> Option<Slot> {
         (index < MAX_SLOTS)
             .then(|| Slot { zone: Arc::clone(&self.zone), first: index * SLOT_WORDS })
     }
 
+    /// Takes the lowest free slot for a worker that `master` is about to start; `None` when all are
+    /// taken. Connections counted in it are forgotten, totals go on from where they were.
+    pub fn claim(&self, master: u32) -> Option<usize> {
+        let (index, row) = self.rows().enumerate().find(|(_, row)| row.pass(0, master))?;
+        row.clear_gauges();
+        row.set(MASTER, master);
+        Some(index)
+    }
+
+    /// Notes whose a claimed slot is, now that the worker has a process id.
+    pub fn assign(&self, index: usize, worker: u32) {
+        if let Some(row) = self.row(index) {
+            row.set(WORKER, worker);
+        }
+    }
+
+    /// Gives back a slot that was claimed here, when its worker is gone or was never started. What
+    /// was served still counts.
+    pub fn release(&self, index: usize) {
+        if let Some(row) = self.row(index) {
+            // Until it is cleared it is its living master's, so that no sweep takes it from here.
+            row.set(WORKER, row.owner(MASTER));
+            row.free();
+        }
+    }
+
+    /// Gives back the slots that masters have left behind: those whose master is not alive, as soon
+    /// as the worker is not either. A living master releases its own. Several may sweep at once.
+    pub fn sweep(&self, alive: impl Fn(u32) -> bool) {
+        let lives = |process: u32| process != 0 && alive(process);
+        for row in self.rows() {
+            let (worker, master) = (row.owner(WORKER), row.owner(MASTER));
+            if worker == 0 || lives(worker) || lives(master) {
+                continue;
+            }
+            // Whoever has put its own id there clears it. Should it die meanwhile, the next one does.
+            if row.pass(worker, std::process::id()) {
+                row.free();
+            }
+        }
+    }
+
     /// Sums everything. A gauge may be off by the few changes that happen during the reading.
     pub fn totals(&self) -> Totals {
-        let mut sums = [0_u64; SLOT_WORDS];
-        for (word, sum) in self.zone.words().iter().zip((0..SLOT_WORDS).cycle()) {
-            sums[sum] = sums[sum].wrapping_add(word.load(Ordering::Relaxed));
-        }
-        let [accepted, handled, requests, active, reading, writing, waiting, _] = sums;
-        Totals { accepted, handled, requests, active, reading, writing, waiting }
+        sum(self.rows())
+    }
+
+    /// The counters of one slot; its totals are those of all who have had it.
+    pub fn of_slot(&self, index: usize) -> Totals {
+        sum(self.row(index).into_iter())
+    }
+
+    /// Sums the slots that the workers of a master have now. Totals are those of all who have had
+    /// these slots: what has been done since some time is the difference to the totals of that time.
+    pub fn of_master(&self, master: u32) -> Totals {
+        sum(self.rows_of(master))
+    }
+
+    /// The workers that a master has slots for.
+    pub fn workers_of(&self, master: u32) -> Vec<u32> {
+        let workers = self.rows_of(master).map(|row| row.owner(WORKER));
+        workers.filter(|worker| *worker != 0 && *worker != master).collect()
     }
 
     /// Forgets the connections of a worker that is gone; what it has served still counts.
     pub fn clear_gauges(&self, index: usize) {
-        if let Some(slot) = self.slot(index) {
-            for gauge in GAUGES {
-                slot.word(gauge as usize).store(0, Ordering::Relaxed);
-            }
+        if let Some(row) = self.row(index) {
+            row.clear_gauges();
         }
     }
+
+    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.zone.words().chunks_exact(SLOT_WORDS).take(MAX_SLOTS).map(Row)
+    }
+
+    fn row(&self, index: usize) -> Option<Row<'_>> {
+        self.rows().nth(index)
+    }
+
+    fn rows_of(&self, master: u32) -> impl Iterator<Item = Row<'_>> {
+        self.rows().filter(move |row| master != 0 && row.owner(MASTER) == master)
+    }
+}
+
+/// A slot as the masters see it.
+#[derive(Clone, Copy)]
+struct Row<'a>(&'a [AtomicU64]);
+
+impl Row<'_> {
+    /// The process in one of the two words that name one; 0 for none.
+    fn owner(self, word: usize) -> u32 {
+        u32::try_from(self.0[word].load(Ordering::Acquire)).unwrap_or(u32::MAX)
+    }
+
+    fn set(self, word: usize, process: u32) {
+        self.0[word].store(process.into(), Ordering::Release);
+    }
+
+    /// Puts another process in the worker's place, unless somebody else was faster.
+    fn pass(self, from: u32, to: u32) -> bool {
+        let (from, to) = (from.into(), to.into());
+        self.0[WORKER].compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Clears what nobody else may touch, and only then lets it be claimed.
+    fn free(self) {
+        self.clear_gauges();
+        self.set(MASTER, 0);
+        self.set(WORKER, 0);
+    }
+
+    fn clear_gauges(self) {
+        for gauge in GAUGES {
+            self.0[gauge as usize].store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+fn sum<'a>(rows: impl Iterator<Item = Row<'a>>) -> Totals {
+    let mut sums = [0_u64; WORKER];
+    for row in rows {
+        for (sum, word) in sums.iter_mut().zip(row.0) {
+            *sum = sum.wrapping_add(word.load(Ordering::Relaxed));
+        }
+    }
+    let [accepted, handled, requests, active, reading, writing, waiting, failed] = sums;
+    Totals { accepted, handled, requests, failed, active, reading, writing, waiting }
 }
 
 /// One worker's counters. Only that worker's event loop writes them, so plain loads and stores do: no
@@ -168,6 +292,7 @@ mod tests {
             slot.count(Total::Handled);
             slot.count(Total::Requests);
             slot.count(Total::Requests);
+            slot.count(Total::Failed);
             slot.enter(Gauge::Active);
             slot.enter(Gauge::Reading);
             slot.shift(Gauge::Reading, Gauge::Waiting);
@@ -177,6 +302,7 @@ mod tests {
             accepted: 3,
             handled: 3,
             requests: 6,
+            failed: 3,
             active: 2,
             waiting: 3,
             ..Totals::default()
@@ -200,5 +326,126 @@ mod tests {
         let (_fd, counters) = Counters::create().unwrap();
         assert!(counters.slot(MAX_SLOTS).is_none());
         counters.clear_gauges(MAX_SLOTS);
+        counters.assign(MAX_SLOTS, 2);
+        counters.release(MAX_SLOTS);
+        assert_eq!(counters.of_slot(MAX_SLOTS), Totals::default());
+    }
+
+    #[test]
+    fn a_slot_goes_round() {
+        let (_fd, counters) = Counters::create().unwrap();
+        assert_eq!([counters.claim(10), counters.claim(10)], [Some(0), Some(1)]);
+        assert_eq!(counters.workers_of(10), [0; 0], "nobody has been started yet");
+        counters.assign(0, 11);
+        counters.assign(1, 12);
+        assert_eq!(counters.workers_of(10), [11, 12]);
+        counters.slot(0).unwrap().enter(Gauge::Active);
+        counters.slot(0).unwrap().count(Total::Failed);
+        counters.release(0);
+        assert_eq!(counters.workers_of(10), [12]);
+        assert_eq!(counters.totals(), Totals { failed: 1, ..Totals::default() });
+        // Left by one that was killed just now.
+        counters.slot(0).unwrap().enter(Gauge::Waiting);
+        assert_eq!(counters.claim(20), Some(0));
+        assert_eq!(counters.of_slot(0), Totals { failed: 1, ..Totals::default() });
+    }
+
+    #[test]
+    fn each_master_has_its_own_sums() {
+        let (fd, counters) = Counters::create().unwrap();
+        let theirs = Counters::attach(fd.as_fd()).unwrap();
+        let ours = counters.slot(counters.claim(10).unwrap()).unwrap();
+        for _ in 0..2 {
+            let slot = theirs.slot(theirs.claim(20).unwrap()).unwrap();
+            slot.count(Total::Requests);
+            slot.count(Total::Failed);
+            slot.enter(Gauge::Active);
+        }
+        ours.count(Total::Requests);
+        let expected = Totals { requests: 2, failed: 2, active: 2, ..Totals::default() };
+        assert_eq!(counters.of_master(20), expected);
+        assert_eq!(theirs.of_master(10), Totals { requests: 1, ..Totals::default() });
+        assert_eq!(counters.totals(), Totals { requests: 3, ..expected });
+        assert_eq!(counters.of_master(0), Totals::default(), "free slots are nobody's");
+        assert_eq!(counters.of_master(30), Totals::default());
+    }
+
+    #[test]
+    fn a_slot_is_never_given_twice() {
+        let (fd, ours) = Counters::create().unwrap();
+        let theirs = Counters::attach(fd.as_fd()).unwrap();
+        let start = std::sync::Barrier::new(2);
+        let take_all = |counters: &Counters, master| {
+            start.wait();
+            std::iter::from_fn(|| counters.claim(master)).collect::<Vec<usize>>()
+        };
+        let (mut all, more) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| take_all(&theirs, 20));
+            (take_all(&ours, 10), other.join().unwrap())
+        });
+        all.extend(more);
+        all.sort_unstable();
+        assert_eq!(all, (0..MAX_SLOTS).collect::<Vec<_>>());
+        assert_eq!(ours.claim(10), None);
+        theirs.release(300);
+        assert_eq!(ours.claim(10), Some(300));
+    }
+
+    #[test]
+    fn slots_go_back_and_forth_between_masters_that_claim_release_and_sweep() {
+        let (fd, ours) = Counters::create().unwrap();
+        let theirs = Counters::attach(fd.as_fd()).unwrap();
+        // A few are left, so that all meet at the same ones.
+        for _ in 4..MAX_SLOTS {
+            ours.claim(1);
+        }
+        let rounds = |counters: &Counters, master: u32| {
+            for round in 0..2000 {
+                let Some(index) = counters.claim(master) else { continue };
+                let slot = counters.slot(index).unwrap();
+                slot.enter(Gauge::Active);
+                counters.sweep(|process| process < 100);
+                assert_eq!(counters.of_slot(index).active, 1, "it is ours alone");
+                // A worker that is dead: its living master releases the slot, and nobody else.
+                counters.assign(index, master * 10_000 + round);
+                counters.sweep(|process| process < 100);
+                slot.leave(Gauge::Active);
+                assert_eq!(counters.of_slot(index).active, 0, "it is ours alone");
+                counters.release(index);
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| rounds(&theirs, 20));
+            rounds(&ours, 10);
+        });
+        assert_eq!([ours.workers_of(10), theirs.workers_of(20)], [[0; 0], [0; 0]]);
+        assert_eq!(ours.totals(), Totals::default());
+    }
+
+    #[test]
+    fn what_a_dead_master_leaves_is_swept_when_its_workers_have_gone() {
+        let (_fd, counters) = Counters::create().unwrap();
+        for worker in [11, 12] {
+            let index = counters.claim(10).unwrap();
+            counters.assign(index, worker);
+            counters.slot(index).unwrap().enter(Gauge::Active);
+        }
+        // It died before its third worker had a process id.
+        counters.claim(10).unwrap();
+        counters.sweep(|process| process == 10);
+        assert_eq!(counters.workers_of(10), [11, 12], "a living master releases its own");
+        counters.sweep(|process| process == 12);
+        assert_eq!((counters.workers_of(10), counters.totals().active), (vec![12], 1));
+        assert_eq!([counters.claim(20), counters.claim(20)], [Some(0), Some(2)]);
+        counters.sweep(|process| process == 20);
+        assert_eq!((counters.workers_of(10), counters.totals().active), (vec![], 0));
+        assert_eq!(counters.claim(20), Some(1));
+    }
+
+    #[test]
+    fn a_table_of_another_version_is_refused() {
+        let (fd, _) = Zone::create("counters", LAYOUT - 1, MAX_SLOTS * SLOT_WORDS).unwrap();
+        let error = Counters::attach(fd.as_fd()).unwrap_err().to_string();
+        assert!(error.starts_with("layout "), "{error}");
     }
 }

@@ -7,17 +7,19 @@ mod close;
 mod head;
 mod pace;
 mod pump;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 use super::client::Client;
 use super::io::{self as stream_io, Deadline};
 use super::modules::{access_log, connection};
 use super::pipeline::{self, Verdict};
-use super::request::Request;
+use super::request::{Request, Try};
 use super::service::Service;
 use crate::log::Level;
 use crate::net::Idle as Quiet;
-use crate::zone::Gauge;
+use crate::zone::{Gauge, Total};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -153,6 +155,9 @@ async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> A
         access_log::run(req);
         return After::Close { linger: false };
     }
+    if failed_here(req) {
+        req.live.counters.count(Total::Failed);
+    }
     // A client that was never told to go on sends its body or not: what comes next cannot be known.
     if service.draining().is_some() || (req.body.wants_continue && !req.body.is_read()) {
         req.keepalive = false;
@@ -172,6 +177,14 @@ async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> A
         return After::Close { linger: false };
     }
     settle(req).await
+}
+
+/// Whether the answer is a failure of this server: its status is not what the server behind that was
+/// asked last has answered with, be it passed on or given to `error_page`.
+fn failed_here(req: &Request) -> bool {
+    let status = req.reply.status;
+    let said = |last: &Try| last.header.is_some() && last.status == status;
+    status >= 500 && !req.tries.last().is_some_and(said)
 }
 
 /// After a complete answer: the rest of the body, then the next request or the end.

@@ -94,7 +94,8 @@ pub fn run(req: &mut Request) -> Stop {
 
 /// nginx's page, its trailing spaces included.
 fn page(totals: &Totals) -> String {
-    let Totals { accepted, handled, requests, active, reading, writing, waiting } = totals;
+    let Totals { accepted, handled, requests, active, reading, writing, waiting, failed: _ } =
+        totals;
     format!(
         "Active connections: {active} \nserver accepts handled requests\n {accepted} {handled} {requests} \n\
          Reading: {reading} Writing: {writing} Waiting: {waiting} \n"
@@ -111,6 +112,7 @@ mod tests {
             accepted: 3,
             handled: 2,
             requests: 5,
+            failed: 9,
             active: 7,
             reading: 1,
             writing: 4,

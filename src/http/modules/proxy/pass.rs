@@ -273,6 +273,10 @@ impl Course<'_> {
             Ok(length) => length,
             Err(why) => {
                 let why = Failure::Invalid(why);
+                // As in nginx, a head that cannot be used has never come.
+                if let Some(last) = req.tries.last_mut() {
+                    last.header = None;
+                }
                 return self.failed(req, &why, Some(on.peer), sent, selection.tries);
             }
         };
