@@ -57,6 +57,14 @@ pub static DIRECTIVES: &[Row<Draft>] = &[
         "Environment variable that worker processes keep, or get with this value."),
     row("error_log", MAIN, Args::Between(1, 2), Action::Set(error_log),
         "File, or `stderr`, for messages of this level and above; may be given several times."),
+    row("upgrade_watch", MAIN, Args::Exactly(1), Action::Set(|d, dir, _| values::msec(&mut d.upgrade_watch, dir)),
+        "How long `-s upgrade` compares both versions before the old one retires; 0 is not at all (default 10s)."),
+    row("upgrade_timeout", MAIN, Args::Exactly(1), Action::Set(upgrade_timeout),
+        "How long an upgrade waits for the new version to be ready (default 30s)."),
+    row("upgrade_rollback_window", MAIN, Args::Exactly(1), Action::Set(|d, dir, _| values::msec(&mut d.upgrade_rollback_window, dir)),
+        "How long after `-s upgrade` the old version takes over again if the new one dies (default 60s)."),
+    row("max_draining_generations", MAIN, Args::Exactly(1), Action::Set(max_draining_generations),
+        "How many replaced generations may finish their connections at the same time (default 8)."),
     row("events", MAIN, Args::None, Action::Block(events),
         "Holds what concerns the handling of connections."),
     row("http", MAIN, Args::None, Action::Block(http_block),
@@ -136,6 +144,26 @@ fn worker_connections(draft: &mut Draft, dir: &Directive, _: &mut Env<'_>) -> Re
     let number = values::parse_number(&word.text).and_then(|n| usize::try_from(n).ok());
     let invalid = || word.error(format_args!("invalid number \"{}\"", word.lossy()));
     draft.worker_connections = Some(number.filter(|n| *n > 0).ok_or_else(invalid)?);
+    Ok(())
+}
+
+fn upgrade_timeout(draft: &mut Draft, dir: &Directive, _: &mut Env<'_>) -> Result<(), Error> {
+    values::msec(&mut draft.upgrade_timeout, dir)?;
+    if draft.upgrade_timeout.is_some_and(|time| time.is_zero()) {
+        return Err(verdict(dir, "invalid value").with_help("a time above 0"));
+    }
+    Ok(())
+}
+
+fn max_draining_generations(
+    draft: &mut Draft,
+    dir: &Directive,
+    _: &mut Env<'_>,
+) -> Result<(), Error> {
+    values::number(&mut draft.max_draining, dir)?;
+    if draft.max_draining == Some(0) {
+        return Err(verdict(dir, "invalid value").with_help("at least 1"));
+    }
     Ok(())
 }
 

@@ -49,6 +49,10 @@ pub struct Draft {
     pub(super) working_directory: Option<PathBuf>,
     pub(super) environment: Vec<OsString>,
     pub(super) error_log: Vec<LogTarget>,
+    pub(super) upgrade_watch: Option<Duration>,
+    pub(super) upgrade_timeout: Option<Duration>,
+    pub(super) upgrade_rollback_window: Option<Duration>,
+    pub(super) max_draining: Option<usize>,
     pub(super) events: bool,
     pub(super) event_method: Option<()>,
     /// What `http {}` was read into.
@@ -77,6 +81,10 @@ impl Draft {
             working_directory: None,
             environment: Vec::new(),
             error_log: Vec::new(),
+            upgrade_watch: None,
+            upgrade_timeout: None,
+            upgrade_rollback_window: None,
+            max_draining: None,
             events: false,
             event_method: None,
             http: None,
@@ -115,6 +123,10 @@ impl Draft {
             working_directory: self.working_directory,
             environment: self.environment,
             error_log,
+            upgrade_watch: self.upgrade_watch.unwrap_or(Duration::from_secs(10)),
+            upgrade_timeout: self.upgrade_timeout.unwrap_or(Duration::from_secs(30)),
+            upgrade_rollback_window: self.upgrade_rollback_window.unwrap_or(Duration::from_mins(1)),
+            max_draining: self.max_draining.unwrap_or(8),
         }
     }
 

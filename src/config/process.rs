@@ -78,6 +78,14 @@ pub struct Process {
     pub environment: Vec<OsString>,
     /// Never empty.
     pub error_log: Vec<LogTarget>,
+    /// How long two versions are compared before the old one retires; zero does not compare.
+    pub upgrade_watch: Duration,
+    /// How long a new master may take until its workers are ready.
+    pub upgrade_timeout: Duration,
+    /// How long the retired master is there to take over again if the new one dies.
+    pub upgrade_rollback_window: Duration,
+    /// Generations that may drain at once.
+    pub max_draining: usize,
 }
 
 impl Process {
@@ -153,6 +161,10 @@ mod tests {
             working_directory: None,
             environment: Vec::new(),
             error_log: Vec::new(),
+            upgrade_watch: Duration::ZERO,
+            upgrade_timeout: Duration::ZERO,
+            upgrade_rollback_window: Duration::ZERO,
+            max_draining: 1,
         }
     }
 

@@ -81,6 +81,23 @@ fn defaults_are_nginxs() {
 }
 
 #[test]
+fn upgrades_have_their_times() {
+    let seconds = Duration::from_secs;
+    let times = |text: &str| {
+        let Process {
+            upgrade_watch, upgrade_timeout, upgrade_rollback_window, max_draining, ..
+        } = process(text);
+        (upgrade_watch, upgrade_timeout, upgrade_rollback_window, max_draining)
+    };
+    assert_eq!(times(""), (seconds(10), seconds(30), seconds(60), 8));
+    let written = "upgrade_watch 0; upgrade_timeout 1500ms; upgrade_rollback_window 1m;
+                   max_draining_generations 1;";
+    assert_eq!(times(written), (seconds(0), Duration::from_millis(1500), seconds(60), 1));
+    let no_rollback = times("upgrade_watch 2m; upgrade_rollback_window 0;");
+    assert_eq!(no_rollback, (seconds(120), seconds(30), seconds(0), 8));
+}
+
+#[test]
 fn what_is_written_arrives() {
     let process = process(
         "worker_processes auto; worker_rlimit_nofile 100; worker_rlimit_core 2k; daemon off;
@@ -145,6 +162,18 @@ fn sentences_are_nginxs() {
         ("events {}", "\"events\" directive is duplicate"),
         ("http {} http {}", "\"http\" directive is duplicate"),
         ("worker_shutdown_timeout z;", "\"worker_shutdown_timeout\" directive invalid value"),
+        ("upgrade_watch 1x;", "\"upgrade_watch\" directive invalid value"),
+        ("upgrade_watch 1; upgrade_watch 1;", "\"upgrade_watch\" directive is duplicate"),
+        ("upgrade_watch 1 2;", "invalid number of arguments in \"upgrade_watch\" directive"),
+        ("upgrade_timeout 0;", "\"upgrade_timeout\" directive invalid value"),
+        ("upgrade_timeout 1; upgrade_timeout 2;", "\"upgrade_timeout\" directive is duplicate"),
+        ("upgrade_rollback_window -1;", "\"upgrade_rollback_window\" directive invalid value"),
+        ("max_draining_generations 0;", "\"max_draining_generations\" directive invalid value"),
+        ("max_draining_generations x;", "\"max_draining_generations\" directive invalid number"),
+        (
+            "max_draining_generations 1; max_draining_generations 1;",
+            "\"max_draining_generations\" directive is duplicate",
+        ),
         ("server {}", "\"server\" directive is not allowed here"),
         ("worker_connections 3;", "\"worker_connections\" directive is not allowed here"),
         (
