@@ -1,10 +1,14 @@
 //! The words of the command line, as nginx takes them: options may be grouped (`-tq`), a value may
-//! be attached (`-sreload`) or follow. Pure: nothing is looked at or done.
+//! be attached (`-sreload`) or follow. What nginx does not have are long words (`--wait`), with requests
+//! that nginx does not have. Pure: nothing is looked at or done.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::conf::values::parse_msec;
 
 /// What `-s` may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +21,49 @@ pub enum Request {
     Reopen,
     /// Take the configuration as it is now.
     Reload,
+    /// Hand over to the executable that asks.
+    Upgrade,
+    /// Hand back to the one before.
+    Rollback,
+    /// Say how things are.
+    Status,
+}
+
+/// What may be said about an upgrade or a rollback, and some of it about a status.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// `--wait`: until the old version has gone.
+    pub wait: bool,
+    /// `--detach`: only until it is under way.
+    pub detach: bool,
+    /// `--json`
+    pub json: bool,
+    /// `--dry-run`
+    pub dry_run: bool,
+    /// `--canary`: this many workers.
+    pub canary: Option<usize>,
+    /// `--watch`: instead of `upgrade_watch`.
+    pub watch: Option<Duration>,
+}
+
+impl Terms {
+    /// The first of them that makes no sense with the request, or with another one.
+    fn misplaced(&self, request: Option<Request>) -> Option<&'static str> {
+        let change = matches!(request, Some(Request::Upgrade | Request::Rollback));
+        let rules = [
+            ("--json", self.json, change || request == Some(Request::Status)),
+            ("--wait", self.wait, change),
+            ("--dry-run", self.dry_run, change),
+            ("--watch", self.watch.is_some(), change),
+            ("--canary", self.canary.is_some(), request == Some(Request::Upgrade)),
+            ("--detach", self.detach, change && !self.wait),
+        ];
+        rules.into_iter().find(|(_, given, fits)| *given && !fits).map(|(name, ..)| name)
+    }
 }
 
 /// What the command line says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Arguments {
     pub version: bool,
     pub help: bool,
@@ -35,20 +78,21 @@ pub struct Arguments {
     pub globals: Option<Vec<u8>>,
     /// `-l`, in nginx the address of the control API; here a unix socket only.
     pub control: Option<PathBuf>,
+    pub terms: Terms,
 }
 
 /// Why the command line cannot be taken, in nginx's words.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
     Invalid(String),
-    Missing(char, &'static str),
+    Missing(String, &'static str),
 }
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Wrong::Invalid(what) => write!(f, "invalid option: \"{what}\""),
-            Wrong::Missing(option, what) => write!(f, "option \"-{option}\" requires {what}"),
+            Wrong::Missing(option, what) => write!(f, "option \"{option}\" requires {what}"),
         }
     }
 }
@@ -62,9 +106,48 @@ impl Arguments {
             let Some(options) = word.as_bytes().strip_prefix(b"-") else {
                 return Err(Wrong::Invalid(word.to_string_lossy().into_owned()));
             };
-            parsed.word(options, &mut words)?;
+            match options.strip_prefix(b"-") {
+                Some(name) if !name.is_empty() => parsed.long(&word, name, &mut words)?,
+                _ => parsed.word(options, &mut words)?,
+            }
         }
-        Ok(parsed)
+        match parsed.terms.misplaced(parsed.signal) {
+            Some(name) => Err(Wrong::Invalid(name.to_owned())),
+            None => Ok(parsed),
+        }
+    }
+
+    fn long(
+        &mut self,
+        word: &OsStr,
+        name: &[u8],
+        words: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), Wrong> {
+        let shown = || word.to_string_lossy();
+        let mut value = || {
+            let missing = || Wrong::Missing(shown().into_owned(), "parameter");
+            words.next().ok_or_else(missing)
+        };
+        let wrong =
+            |value: &OsStr| Wrong::Invalid(format!("{} {}", shown(), value.to_string_lossy()));
+        let terms = &mut self.terms;
+        match name {
+            b"wait" => terms.wait = true,
+            b"detach" => terms.detach = true,
+            b"json" => terms.json = true,
+            b"dry-run" => terms.dry_run = true,
+            b"canary" => {
+                let value = value()?;
+                let number = value.to_str().and_then(|text| text.parse().ok());
+                terms.canary = Some(number.filter(|n| *n > 0).ok_or_else(|| wrong(&value))?);
+            }
+            b"watch" => {
+                let value = value()?;
+                terms.watch = Some(parse_msec(value.as_bytes()).ok_or_else(|| wrong(&value))?);
+            }
+            _ => return Err(Wrong::Invalid(shown().into_owned())),
+        }
+        Ok(())
     }
 
     fn word(
@@ -75,7 +158,7 @@ impl Arguments {
         while let Some((option, rest)) = options.split_first() {
             if let Some(what) = value_of(*option) {
                 let attached = (!rest.is_empty()).then(|| OsStr::from_bytes(rest).to_owned());
-                let missing = || Wrong::Missing(char::from(*option), what);
+                let missing = || Wrong::Missing(format!("-{}", char::from(*option)), what);
                 let value = attached.or_else(|| words.next()).ok_or_else(missing)?;
                 return self.valued(*option, value);
             }
@@ -131,6 +214,9 @@ fn request(value: &OsStr) -> Result<Request, Wrong> {
         b"quit" => Ok(Request::Quit),
         b"reopen" => Ok(Request::Reopen),
         b"reload" => Ok(Request::Reload),
+        b"upgrade" => Ok(Request::Upgrade),
+        b"rollback" => Ok(Request::Rollback),
+        b"status" => Ok(Request::Status),
         _ => Err(Wrong::Invalid(format!("-s {}", value.to_string_lossy()))),
     }
 }
@@ -148,12 +234,21 @@ Options:
   -t            : test configuration and exit
   -T            : test configuration, dump it and exit
   -q            : suppress non-error messages during configuration testing
-  -s signal     : send signal to a master process: stop, quit, reopen, reload
+  -s signal     : send signal to a master process: stop, quit, reopen, reload,
+                  upgrade (to this executable), rollback (to the one before), status
   -p prefix     : set prefix path (default: {prefix}/)
   -e filename   : set error log file (default: stderr)
   -c filename   : set configuration file (default: {conf_file})
   -g directives : set global directives out of configuration file
   -l address    : set control API socket, as unix:path (default: the pid file's name with .ctl)
+
+With -s upgrade and -s rollback:
+  --wait        : return when the version that is replaced has finished and gone
+  --detach      : return when it is under way, without the outcome
+  --watch time  : compare both versions for this time instead of upgrade_watch
+  --canary n    : start with this number of worker processes (upgrade only)
+  --dry-run     : see whether the new version gets ready, and leave everything as it is
+  --json        : print JSON, a line for each step (also with -s status)
 
 "
     )
@@ -194,13 +289,53 @@ mod tests {
         let complaint = |words: &[&str]| parse(words).unwrap_err();
         assert_eq!(complaint(&["foo"]), "invalid option: \"foo\"");
         assert_eq!(complaint(&["-tx"]), "invalid option: \"x\"");
-        assert_eq!(complaint(&["--help"]), "invalid option: \"-\"");
-        assert_eq!(complaint(&["-s", "upgrade"]), "invalid option: \"-s upgrade\"");
+        assert_eq!(complaint(&["-t-"]), "invalid option: \"-\"");
+        assert_eq!(complaint(&["-s", "dance"]), "invalid option: \"-s dance\"");
         assert_eq!(complaint(&["-s"]), "option \"-s\" requires parameter");
         assert_eq!(complaint(&["-g"]), "option \"-g\" requires parameter");
         assert_eq!(complaint(&["-p"]), "option \"-p\" requires directory name");
         assert_eq!(complaint(&["-e"]), "option \"-e\" requires file name");
         assert_eq!(complaint(&["-c"]), "option \"-c\" requires file name");
+    }
+
+    #[test]
+    fn a_change_has_its_terms() {
+        let parsed =
+            parse(&["-s", "upgrade", "--wait", "--canary", "2", "--watch", "1m30s"]).unwrap();
+        assert_eq!(parsed.signal, Some(Request::Upgrade));
+        let watch = Some(Duration::from_secs(90));
+        assert_eq!(parsed.terms, Terms { wait: true, canary: Some(2), watch, ..Terms::default() });
+        let parsed = parse(&["--json", "--detach", "--dry-run", "-tsrollback", "-c", "x"]).unwrap();
+        assert_eq!((parsed.signal, parsed.test), (Some(Request::Rollback), true));
+        let terms = Terms { json: true, detach: true, dry_run: true, ..Terms::default() };
+        assert_eq!(parsed.terms, terms);
+        let parsed = parse(&["-s", "status", "--json"]).unwrap();
+        assert_eq!((parsed.signal, parsed.terms.json), (Some(Request::Status), true));
+        let parsed = parse(&["-s", "upgrade", "--watch", "0"]).unwrap();
+        assert_eq!(parsed.terms.watch, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn terms_that_make_no_sense_are_refused() {
+        for (words, complaint) in [
+            ("--wait", "invalid option: \"--wait\""),
+            ("-s reload --wait", "invalid option: \"--wait\""),
+            ("-s stop --json", "invalid option: \"--json\""),
+            ("-s status --watch 1", "invalid option: \"--watch\""),
+            ("-s status --dry-run", "invalid option: \"--dry-run\""),
+            ("-s rollback --canary 1", "invalid option: \"--canary\""),
+            ("-s upgrade --wait --detach", "invalid option: \"--detach\""),
+            ("-s upgrade --canary", "option \"--canary\" requires parameter"),
+            ("-s upgrade --canary 0", "invalid option: \"--canary 0\""),
+            ("-s upgrade --canary 25%", "invalid option: \"--canary 25%\""),
+            ("-s upgrade --watch", "option \"--watch\" requires parameter"),
+            ("-s upgrade --watch 5x", "invalid option: \"--watch 5x\""),
+            ("-s upgrade --dryrun", "invalid option: \"--dryrun\""),
+            ("--help", "invalid option: \"--help\""),
+        ] {
+            let words: Vec<_> = words.split(' ').collect();
+            assert_eq!(parse(&words), Err(complaint.to_owned()), "{words:?}");
+        }
     }
 
     #[test]
@@ -213,6 +348,9 @@ mod tests {
         let text = help("/p", "c");
         for option in (0..=u8::MAX).filter(|byte| value_of(*byte).is_some()) {
             assert!(text.contains(&format!("  -{} ", char::from(option))));
+        }
+        for term in ["wait", "detach", "watch time", "canary n", "dry-run", "json"] {
+            assert!(text.contains(&format!("\n  --{term} ")), "{term}");
         }
     }
 }

@@ -3,9 +3,15 @@
 //! Must not know how a server runs; that is the master's and the worker's.
 
 mod arguments;
+mod contact;
+mod screen;
 mod signal;
 mod start;
+mod status;
+mod successor;
+mod upgrade;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,17 +20,36 @@ use crate::conf::{Disk, World};
 use crate::config::{self, Line, Loaded, Options, Report};
 use crate::log::{ErrorLog, Level, LogFile, os_error};
 use crate::master::generation::machine;
+use crate::sys::process::set_name;
 use crate::{version, worker};
 
 use arguments::Arguments;
 
-/// What relative names start from without `-p`.
-const PREFIX: &str = "/etc/proxyd";
-/// The configuration file without `-c`, in the prefix.
-const CONF_FILE: &str = "proxyd.conf";
+/// Where the configuration is as long as the command line does not say it.
+#[derive(Clone, Copy)]
+struct Home {
+    /// What relative names start from without `-p`.
+    prefix: &'static str,
+    /// The configuration file without `-c`, in the prefix.
+    conf_file: &'static str,
+}
+
+impl Home {
+    /// By the name the program was started under. A running nginx whose executable was replaced by
+    /// this one starts it under its own name, and what it does not say it means as nginx does.
+    fn of(name: Option<&OsString>) -> Home {
+        let file = name.and_then(|name| Path::new(name).file_name());
+        if file.is_some_and(|file| file == "nginx") {
+            return Home { prefix: "/etc/nginx", conf_file: "nginx.conf" };
+        }
+        Home { prefix: "/etc/proxyd", conf_file: "proxyd.conf" }
+    }
+}
 
 /// Runs the program to its end.
 pub fn run() -> ExitCode {
+    // A program that was run from a descriptor may bear a number for a name.
+    let _ = set_name(c"proxyd");
     if let Some(channel) = worker::role() {
         return worker::main(channel);
     }
@@ -38,29 +63,30 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dispatch(arguments: &Arguments, words: &[std::ffi::OsString]) -> ExitCode {
+fn dispatch(arguments: &Arguments, words: &[OsString]) -> ExitCode {
+    let home = Home::of(words.first());
     if arguments.version {
-        show_version(arguments);
+        show_version(arguments, home);
         if !arguments.test {
             return ExitCode::SUCCESS;
         }
     }
-    let options = options(arguments);
+    let options = options(arguments, home);
     if arguments.test {
         return test(arguments, &options);
     }
     match &arguments.signal {
-        Some(signal) => signal::send(*signal, &options, &built_in_log(&options)),
+        Some(request) => signal::send(*request, arguments, &options, home, &built_in_log(&options)),
         None => start::start(options, words),
     }
 }
 
 /// Resolves what was given against the prefix and the current directory, so that nothing depends on
 /// the latter any more.
-fn options(arguments: &Arguments) -> Options {
-    let prefix = arguments.prefix.as_deref().unwrap_or(Path::new(PREFIX));
+fn options(arguments: &Arguments, home: Home) -> Options {
+    let prefix = arguments.prefix.as_deref().unwrap_or(Path::new(home.prefix));
     let prefix = std::path::absolute(prefix).unwrap_or_else(|_| prefix.to_owned());
-    let conf_file = prefix.join(arguments.conf.as_deref().unwrap_or(Path::new(CONF_FILE)));
+    let conf_file = prefix.join(arguments.conf.as_deref().unwrap_or(Path::new(home.conf_file)));
     let error_log = arguments.error_log.as_deref().filter(|name| *name != Path::new("stderr"));
     Options {
         conf_file,
@@ -176,7 +202,7 @@ const WITHOUT: &[&str] = &[
     "http_tunnel",
 ];
 
-fn show_version(arguments: &Arguments) {
+fn show_version(arguments: &Arguments, home: Home) {
     if arguments.configure {
         eprintln!("proxyd version: proxyd/{}", version::PROXYD);
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };
@@ -185,7 +211,7 @@ fn show_version(arguments: &Arguments) {
     }
     eprintln!("nginx version: {}", version::banner());
     if arguments.help {
-        eprint!("{}", arguments::help(PREFIX, CONF_FILE));
+        eprint!("{}", arguments::help(home.prefix, home.conf_file));
     }
     if arguments.configure {
         let mut line = String::from("configure arguments: --with-http_stub_status_module");
@@ -194,5 +220,27 @@ fn show_version(arguments: &Arguments) {
         }
         line.push_str(" --without-http-cache");
         eprintln!("{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_nginxs_name_files_are_where_nginx_has_them() {
+        let conf_file = |name: &str| {
+            let home = Home::of(Some(&name.into()));
+            options(&Arguments::default(), home).conf_file
+        };
+        for name in ["nginx", "/usr/sbin/nginx", "./nginx"] {
+            assert_eq!(conf_file(name), Path::new("/etc/nginx/nginx.conf"));
+        }
+        for name in ["proxyd", "/nginx/proxyd", "/usr/sbin/nginx.old", ""] {
+            assert_eq!(conf_file(name), Path::new("/etc/proxyd/proxyd.conf"));
+        }
+        let here = Arguments { prefix: Some("/p".into()), ..Arguments::default() };
+        let found = options(&here, Home::of(Some(&"nginx".into())));
+        assert_eq!(found.conf_file, Path::new("/p/nginx.conf"));
     }
 }

@@ -1,64 +1,50 @@
-//! `-s`: finds the running master by its pid file and tells it what to do. A reload is asked for over
-//! the control API, because only so is the outcome known.
+//! `-s`: finds the running master and has it do something: by a signal, or over the control API where
+//! the outcome is to be known.
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use super::arguments::Request;
-use super::{load, tell};
+use super::arguments::{Arguments, Request};
+use super::contact::Contact;
+use super::screen::Screen;
+use super::{Home, load, status, tell, upgrade};
 use crate::conf::Disk;
-use crate::config::{self, Options};
+use crate::config::Options;
 use crate::control::client;
 use crate::log::{ErrorLog, Level, os_error};
-use crate::master::pidfile;
 use crate::sys::process::{Pid, Signal, kill};
 
 /// Sends the request; the exit code says whether it was obeyed, as far as one can know.
-pub fn send(request: Request, options: &Options, log: &ErrorLog) -> ExitCode {
+pub fn send(
+    request: Request,
+    arguments: &Arguments,
+    options: &Options,
+    home: Home,
+    log: &ErrorLog,
+) -> ExitCode {
     log.write(Level::Notice, None, format_args!("signal process started"));
-    let Some((pid_file, control)) = places(options, log) else { return ExitCode::FAILURE };
-    let Some(pid) = running(&pid_file, log) else { return ExitCode::FAILURE };
+    let Some(contact) = Contact::find(options, log) else { return ExitCode::FAILURE };
     let signal = match request {
-        Request::Stop => Signal::SIGTERM,
-        Request::Quit => Signal::SIGQUIT,
-        Request::Reopen => Signal::SIGUSR1,
-        Request::Reload => return reload(&control, pid, options, log),
+        Request::Stop => Some(Signal::SIGTERM),
+        Request::Quit => Some(Signal::SIGQUIT),
+        Request::Reopen => Some(Signal::SIGUSR1),
+        Request::Reload => None,
+        Request::Upgrade | Request::Rollback | Request::Status => {
+            let (mut out, mut errors) = (std::io::stdout(), std::io::stderr());
+            let json = arguments.terms.json;
+            let mut screen = Screen { json, out: &mut out, errors: &mut errors };
+            return talk(request, &contact, arguments, home, log, &mut screen).into();
+        }
     };
-    code(kill_or_tell(pid, signal, log))
+    let Some(pid) = contact.process(log) else { return ExitCode::FAILURE };
+    match signal {
+        Some(signal) => code(kill_or_tell(pid, signal, log)),
+        None => reload(&contact.control, pid, options, log),
+    }
 }
 
 fn code(success: bool) -> ExitCode {
     if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Where the pid file and the control socket are. What else is wrong with the configuration is no
-/// reason not to stop the server.
-fn places(options: &Options, log: &ErrorLog) -> Option<(PathBuf, PathBuf)> {
-    match config::places(&mut Disk, options) {
-        Ok(places) => Some(places),
-        Err(report) => {
-            tell(&report, log);
-            None
-        }
-    }
-}
-
-/// The process the pid file names.
-fn running(path: &Path, log: &ErrorLog) -> Option<Pid> {
-    let error = |text: &dyn Display| log.write(Level::Error, None, format_args!("{text}"));
-    let shown = path.display();
-    match pidfile::read(path) {
-        Ok(Ok(pid)) => i32::try_from(pid).ok().map(Pid::from_raw),
-        Ok(Err(text)) => {
-            error(&format_args!("invalid PID number \"{text}\" in \"{shown}\""));
-            None
-        }
-        Err(cause) => {
-            error(&format_args!("open() \"{shown}\" failed{}", os_error(&cause)));
-            None
-        }
-    }
 }
 
 fn kill_or_tell(pid: Pid, signal: Signal, log: &ErrorLog) -> bool {
@@ -88,4 +74,31 @@ fn reload(control: &Path, pid: Pid, options: &Options, log: &ErrorLog) -> ExitCo
             }
         },
     }
+}
+
+/// What goes over the control API alone; the answer is the exit code.
+pub fn talk(
+    request: Request,
+    contact: &Contact,
+    arguments: &Arguments,
+    home: Home,
+    log: &ErrorLog,
+    screen: &mut Screen<'_>,
+) -> u8 {
+    let conversation = async {
+        match request {
+            Request::Upgrade => upgrade::upgrade(contact, arguments, home, log, screen).await,
+            Request::Rollback => upgrade::rollback(contact, &arguments.terms, screen).await,
+            _ => status::show(contact, screen).await.map(|()| 0),
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(conversation),
+        Err(error) => Err(format!("epoll_create1() failed{}", os_error(&error))),
+    };
+    outcome.unwrap_or_else(|text| {
+        log.write(Level::Error, None, format_args!("{text}"));
+        1
+    })
 }

@@ -4,7 +4,9 @@
 //! Must not decide or do any of it.
 
 pub mod client;
+mod order;
 pub mod routes;
+pub mod upgrade;
 
 use std::convert::Infallible;
 use std::fs;
@@ -15,7 +17,7 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
 use hyper::service::service_fn;
@@ -28,7 +30,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::sys::fds;
 use crate::version;
+use order::{Lines, Wrong};
 use routes::{ConfigFile, Process, ReloadOutcome, Route, route};
+use upgrade::{Progress, Status};
 
 /// How long a client may take to send its request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(2);
@@ -41,6 +45,10 @@ pub enum Ask {
     Processes(oneshot::Sender<Vec<Process>>),
     Config(oneshot::Sender<Vec<ConfigFile>>),
     Reload(oneshot::Sender<ReloadOutcome>),
+    Status(oneshot::Sender<Status>),
+    /// The answer is the lines of progress; it ends when their sender is dropped.
+    Upgrade(upgrade::Request, mpsc::UnboundedSender<Progress>),
+    Rollback(upgrade::Request, mpsc::UnboundedSender<Progress>),
 }
 
 /// Creates the socket with mode 0600. A socket file that nobody listens on any more is replaced;
@@ -87,7 +95,7 @@ fn is_allowed(stream: &UnixStream) -> bool {
 async fn connection(stream: UnixStream, asks: mpsc::Sender<Ask>) {
     let service = service_fn(move |request| {
         let asks = asks.clone();
-        async move { Ok::<_, Infallible>(respond(&request, &asks).await) }
+        async move { Ok::<_, Infallible>(respond(request, &asks).await) }
     });
     let mut server = http1::Builder::new();
     server.keep_alive(false).timer(TokioTimer::new()).max_buf_size(HEAD_LIMIT);
@@ -96,17 +104,26 @@ async fn connection(stream: UnixStream, asks: mpsc::Sender<Ask>) {
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn respond(request: &Request<Incoming>, asks: &mpsc::Sender<Ask>) -> Response<Full<Bytes>> {
+/// An answer known as a whole, or one that goes on with what happens.
+type Answer = Response<Either<Full<Bytes>, Lines>>;
+
+async fn respond(request: Request<Incoming>, asks: &mpsc::Sender<Ask>) -> Answer {
     match route(request.method().as_str(), request.uri().path()) {
         Route::Fixed(fixed) => json(StatusCode::OK, &fixed.body()),
         Route::Processes => answer(asks, Ask::Processes).await,
         Route::Config => answer(asks, Ask::Config).await,
         Route::Reload => reload(asks).await,
+        Route::Status => answer(asks, Ask::Status).await,
+        Route::Upgrade => {
+            let order = order::read(request.into_body()).await.and_then(order::names_executable);
+            follow(asks, order, Ask::Upgrade).await
+        }
+        Route::Rollback => {
+            follow(asks, order::read(request.into_body()).await, Ask::Rollback).await
+        }
         Route::NotFound => empty(StatusCode::NOT_FOUND),
-        Route::NotAllowed => {
+        Route::NotAllowed(allowed) => {
             let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
-            let is_config = request.uri().path().starts_with("/1/control/config");
-            let allowed = if is_config { "GET, PATCH" } else { "GET" };
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             response
         }
@@ -116,19 +133,36 @@ async fn respond(request: &Request<Incoming>, asks: &mpsc::Sender<Ask>) -> Respo
 async fn answer<T: Serialize>(
     asks: &mpsc::Sender<Ask>,
     ask: fn(oneshot::Sender<T>) -> Ask,
-) -> Response<Full<Bytes>> {
+) -> Answer {
     match put(asks, ask).await {
         Some(value) => json(StatusCode::OK, &value),
         None => empty(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 
-async fn reload(asks: &mpsc::Sender<Ask>) -> Response<Full<Bytes>> {
+async fn reload(asks: &mpsc::Sender<Ask>) -> Answer {
     match put(asks, Ask::Reload).await {
         Some(outcome) if outcome.done => json(StatusCode::OK, &outcome),
         Some(outcome) => json(StatusCode::UNPROCESSABLE_ENTITY, &outcome),
         None => empty(StatusCode::SERVICE_UNAVAILABLE),
     }
+}
+
+/// Has an order carried out; from then on it does not matter whether anybody reads the answer.
+async fn follow(
+    asks: &mpsc::Sender<Ask>,
+    order: Result<upgrade::Request, Wrong>,
+    ask: fn(upgrade::Request, mpsc::UnboundedSender<Progress>) -> Ask,
+) -> Answer {
+    let order = match order {
+        Ok(order) => order,
+        Err(Wrong { status, text }) => return json(status, &serde_json::json!({ "error": text })),
+    };
+    let (sender, receiver) = mpsc::unbounded_channel();
+    if asks.send(ask(order, sender)).await.is_err() {
+        return empty(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    with_body(StatusCode::OK, "application/x-ndjson", Either::Right(Lines(receiver)))
 }
 
 /// Asks the loop; `None` when it is leaving.
@@ -138,22 +172,26 @@ async fn put<T>(asks: &mpsc::Sender<Ask>, ask: fn(oneshot::Sender<T>) -> Ask) ->
     receiver.await.ok()
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
-        Ok(text) => with_body(status, text),
+        Ok(text) => whole(status, text),
         Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
-fn empty(status: StatusCode) -> Response<Full<Bytes>> {
-    with_body(status, Vec::new())
+fn empty(status: StatusCode) -> Answer {
+    whole(status, Vec::new())
 }
 
-fn with_body(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn whole(status: StatusCode, body: Vec<u8>) -> Answer {
+    with_body(status, "application/json", Either::Left(Full::new(Bytes::from(body))))
+}
+
+fn with_body(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, Lines>) -> Answer {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     if let Ok(server) = format!("proxyd/{}", version::PROXYD).parse() {
         headers.insert(SERVER, server);

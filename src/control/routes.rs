@@ -1,4 +1,5 @@
-//! What the control API offers under which path: nginx 1.31.5's namespace. Pure.
+//! What the control API offers under which path: nginx 1.31.5's namespace, and beside it `/1/proxyd`
+//! for what nginx does not have. Pure.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,8 +17,14 @@ pub enum Route {
     Config,
     /// `PATCH /1/control/config`
     Reload,
-    /// 405.
-    NotAllowed,
+    /// `GET /1/proxyd/status`
+    Status,
+    /// `POST /1/proxyd/upgrade`
+    Upgrade,
+    /// `POST /1/proxyd/rollback`
+    Rollback,
+    /// 405, with the methods there are.
+    NotAllowed(&'static str),
     /// 404.
     NotFound,
 }
@@ -29,6 +36,7 @@ pub enum Fixed {
     Version1,
     Nginx,
     Control,
+    Proxyd,
 }
 
 impl Fixed {
@@ -36,12 +44,13 @@ impl Fixed {
     pub fn body(self) -> Value {
         match self {
             Fixed::Root => json!(["1"]),
-            Fixed::Version1 => json!(["control", "nginx"]),
+            Fixed::Version1 => json!(["control", "nginx", "proxyd"]),
             Fixed::Nginx => json!({
                 "version": version::NGINX,
                 "build": format!("proxyd/{}", version::PROXYD),
             }),
             Fixed::Control => json!(["processes", "config"]),
+            Fixed::Proxyd => json!(["status", "upgrade", "rollback"]),
         }
     }
 }
@@ -82,13 +91,26 @@ pub fn route(method: &str, path: &str) -> Route {
         "/1" => Fixed::Version1,
         "/1/nginx" => Fixed::Nginx,
         "/1/control" => Fixed::Control,
-        "/1/control/processes" if method == "GET" => return Route::Processes,
-        "/1/control/config" if method == "GET" => return Route::Config,
-        "/1/control/config" if method == "PATCH" => return Route::Reload,
-        "/1/control/processes" | "/1/control/config" => return Route::NotAllowed,
-        _ => return Route::NotFound,
+        "/1/proxyd" => Fixed::Proxyd,
+        _ => return deed(method, trimmed),
     };
-    if method == "GET" { Route::Fixed(fixed) } else { Route::NotAllowed }
+    if method == "GET" { Route::Fixed(fixed) } else { Route::NotAllowed("GET") }
+}
+
+/// What has to be asked of the master.
+fn deed(method: &str, path: &str) -> Route {
+    match (path, method) {
+        ("/1/control/processes", "GET") => Route::Processes,
+        ("/1/control/config", "GET") => Route::Config,
+        ("/1/control/config", "PATCH") => Route::Reload,
+        ("/1/proxyd/status", "GET") => Route::Status,
+        ("/1/proxyd/upgrade", "POST") => Route::Upgrade,
+        ("/1/proxyd/rollback", "POST") => Route::Rollback,
+        ("/1/control/config", _) => Route::NotAllowed("GET, PATCH"),
+        ("/1/control/processes" | "/1/proxyd/status", _) => Route::NotAllowed("GET"),
+        ("/1/proxyd/upgrade" | "/1/proxyd/rollback", _) => Route::NotAllowed("POST"),
+        _ => Route::NotFound,
+    }
 }
 
 #[cfg(test)]
@@ -107,10 +129,20 @@ mod tests {
     }
 
     #[test]
+    fn beside_it_is_our_own() {
+        assert_eq!(route("GET", "/1/proxyd"), Route::Fixed(Fixed::Proxyd));
+        assert_eq!(route("GET", "/1/proxyd/status"), Route::Status);
+        assert_eq!(route("POST", "/1/proxyd/upgrade/"), Route::Upgrade);
+        assert_eq!(route("POST", "/1/proxyd/rollback"), Route::Rollback);
+    }
+
+    #[test]
     fn the_rest_is_refused() {
-        assert_eq!(route("POST", "/"), Route::NotAllowed);
-        assert_eq!(route("POST", "/1/control/config"), Route::NotAllowed);
-        assert_eq!(route("PATCH", "/1/control/processes"), Route::NotAllowed);
+        assert_eq!(route("POST", "/"), Route::NotAllowed("GET"));
+        assert_eq!(route("POST", "/1/control/config"), Route::NotAllowed("GET, PATCH"));
+        assert_eq!(route("PATCH", "/1/control/processes"), Route::NotAllowed("GET"));
+        assert_eq!(route("GET", "/1/proxyd/upgrade"), Route::NotAllowed("POST"));
+        assert_eq!(route("POST", "/1/proxyd/status"), Route::NotAllowed("GET"));
         assert_eq!(route("GET", "/2"), Route::NotFound);
         assert_eq!(route("GET", "/1/control/processes//"), Route::NotFound);
         assert_eq!(route("GET", "*"), Route::NotFound);
@@ -118,9 +150,12 @@ mod tests {
 
     #[test]
     fn names_lead_to_what_is_there() {
-        for (fixed, path) in
-            [(Fixed::Root, ""), (Fixed::Version1, "/1"), (Fixed::Control, "/1/control")]
-        {
+        for (fixed, path) in [
+            (Fixed::Root, ""),
+            (Fixed::Version1, "/1"),
+            (Fixed::Control, "/1/control"),
+            (Fixed::Proxyd, "/1/proxyd"),
+        ] {
             for name in fixed.body().as_array().unwrap() {
                 let below = format!("{path}/{}", name.as_str().unwrap());
                 assert_ne!(route("GET", &below), Route::NotFound, "{below}");

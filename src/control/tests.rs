@@ -55,11 +55,16 @@ fn answers_as_nginx_does() {
             reply.send(vec![file]).unwrap();
         }
         // Leaving: nobody gets an answer any more.
-        Ask::Reload(reply) => drop(reply),
+        _ => {}
     };
     with_server(master, async |path| {
         assert_eq!(request(&path, "GET", "/").await, (200, r#"["1"]"#.into()));
-        assert_eq!(request(&path, "GET", "/1").await, (200, r#"["control","nginx"]"#.into()));
+        assert_eq!(
+            request(&path, "GET", "/1").await,
+            (200, r#"["control","nginx","proxyd"]"#.into())
+        );
+        let own = r#"["status","upgrade","rollback"]"#;
+        assert_eq!(request(&path, "GET", "/1/proxyd").await, (200, own.into()));
         let processes = r#"[{"name":"worker process","pid":7,"exiting":true}]"#;
         assert_eq!(request(&path, "GET", "/1/control/processes").await, (200, processes.into()));
         let config = r#"[{"name":"/c","content":"a \"b\";"}]"#;
@@ -67,6 +72,7 @@ fn answers_as_nginx_does() {
         assert_eq!(request(&path, "POST", "/1/control/config").await, (405, String::new()));
         assert_eq!(request(&path, "GET", "/2").await, (404, String::new()));
         assert_eq!(request(&path, "PATCH", "/1/control/config").await, (503, String::new()));
+        assert_eq!(request(&path, "GET", "/1/proxyd/status").await, (503, String::new()));
         assert!(say(&path, "nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
     });
 }

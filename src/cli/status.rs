@@ -1,0 +1,143 @@
+//! `-s status`: what the running server says about itself, as a table.
+//!
+//! Must not interpret it: programs read the same with `--json`.
+
+use super::arguments::Request;
+use super::contact::Contact;
+use super::screen::Screen;
+use crate::control::client;
+use crate::control::upgrade::{GenerationStatus, Status};
+
+/// Asks and shows; an error is what to say instead.
+pub async fn show(contact: &Contact, screen: &mut Screen<'_>) -> Result<(), String> {
+    let status = client::status(&contact.control).await;
+    let status = status.map_err(|failed| contact.why(&failed, Request::Status))?;
+    if screen.json {
+        screen.print_json(&status);
+    } else {
+        screen.print(&text(&status));
+    }
+    Ok(())
+}
+
+/// For people.
+fn text(status: &Status) -> String {
+    let Status { version, pid, generation, executable, .. } = status;
+    let configuration = status.configuration.display();
+    let change = status.change.as_deref().unwrap_or("nothing");
+    let rollback = status.rollback.as_deref().unwrap_or("nothing");
+    let head = format!(
+        "proxyd {version}, master process {pid}, generation {generation}
+executable:    {executable}
+configuration: {configuration}
+under way:     {change}
+rollback to:   {rollback}
+"
+    );
+    if status.generations.is_empty() { head } else { head + "\n" + &table(&status.generations) }
+}
+
+/// Columns as wide as they have to be; numbers stand to the right.
+fn table(generations: &[GenerationStatus]) -> String {
+    const HEAD: [&str; 7] =
+        ["GENERATION", "VERSION", "STATE", "MASTER", "WORKERS", "AGE", "CONNECTIONS"];
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(generations.iter().map(row));
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        let lengths = rows.iter().filter_map(|row| row.get(column));
+        lengths.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    });
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            let is_word = matches!(column, 1 | 2);
+            if is_word { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text += &cells.collect::<Vec<_>>().join("  ");
+        text.push('\n');
+    }
+    text
+}
+
+fn row(of: &GenerationStatus) -> [String; 7] {
+    [
+        of.generation.to_string(),
+        of.version.clone(),
+        of.state.clone(),
+        of.master.to_string(),
+        of.workers.len().to_string(),
+        age(of.age),
+        of.connections.to_string(),
+    ]
+}
+
+/// The two largest units.
+fn age(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{}m", minutes % 60),
+        _ => format!("{days}d{}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        let generation = |generation, version: &str, state: &str, age| GenerationStatus {
+            generation,
+            version: version.into(),
+            state: state.into(),
+            master: 4000 + u32::try_from(generation).unwrap(),
+            workers: vec![5, 6],
+            age,
+            connections: 212,
+        };
+        Status {
+            version: "1.3.0".into(),
+            pid: 4010,
+            generation: 10,
+            executable: "/usr/sbin/proxyd (deleted)".into(),
+            arguments: Vec::new(),
+            prefix: "/etc/proxyd".into(),
+            configuration: "/etc/proxyd/proxyd.conf".into(),
+            change: Some("upgrade".into()),
+            rollback: Some("1.2.0".into()),
+            generations: vec![
+                generation(10, "1.3.0", "serving", 192),
+                generation(9, "1.2.0-rc1", "draining", 453_600),
+            ],
+        }
+    }
+
+    #[test]
+    fn people_get_a_table() {
+        let expected = "\
+proxyd 1.3.0, master process 4010, generation 10
+executable:    /usr/sbin/proxyd (deleted)
+configuration: /etc/proxyd/proxyd.conf
+under way:     upgrade
+rollback to:   1.2.0
+
+GENERATION  VERSION    STATE     MASTER  WORKERS    AGE  CONNECTIONS
+        10  1.3.0      serving     4010        2  3m12s          212
+         9  1.2.0-rc1  draining    4009        2   5d6h          212
+";
+        assert_eq!(text(&status()), expected);
+    }
+
+    #[test]
+    fn nothing_is_called_so() {
+        let calm = Status { change: None, rollback: None, generations: Vec::new(), ..status() };
+        assert!(text(&calm).ends_with("\nunder way:     nothing\nrollback to:   nothing\n"));
+    }
+
+    #[test]
+    fn ages_are_short() {
+        let shown = [0, 59, 60, 3599, 3600, 86_399, 86_400, 31_536_000].map(age);
+        assert_eq!(shown, ["0s", "59s", "1m0s", "59m59s", "1h0m", "23h59m", "1d0h", "365d0h"]);
+    }
+}

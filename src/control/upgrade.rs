@@ -1,0 +1,72 @@
+//! What passes over the control API about upgrades: the order, the lines of progress, and the state of
+//! the server. Data only; what it leads to is the master's.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Body of `POST /1/proxyd/upgrade` and of `POST /1/proxyd/rollback`, where `executable`, `arguments`
+/// and `canary` mean nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// Absolute path of the executable; a rollback has none.
+    pub executable: Option<PathBuf>,
+    /// Words for the new master after its name; `None` is those the running one was started with.
+    pub arguments: Option<Vec<String>>,
+    /// Go as far as it can be undone unseen, and undo it.
+    pub dry_run: bool,
+    /// Start with this many workers.
+    pub canary: Option<usize>,
+    /// The answer goes on until the old side has gone.
+    pub wait: bool,
+    /// Milliseconds, instead of `upgrade_watch`.
+    pub watch: Option<u64>,
+}
+
+/// One line of the answer to both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// `prepared`, `started`, `ready`, `overlap`, `committed`, `draining`, `done`, `refused`, `undone`.
+    pub state: String,
+    /// For people, without program name and level.
+    pub text: String,
+    /// Set in the line that decides: 0 the requested version serves, 1 nothing was changed, 2 it was
+    /// started and undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+}
+
+/// The answer to `GET /1/proxyd/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub generation: u64,
+    /// Path of the running executable; ends in ` (deleted)` when its file is gone.
+    pub executable: String,
+    /// Words the master was started with, without its name.
+    pub arguments: Vec<String>,
+    pub prefix: PathBuf,
+    pub configuration: PathBuf,
+    /// What is under way: `reload`, `upgrade` or `rollback`.
+    pub change: Option<String>,
+    /// The version a rollback would go to.
+    pub rollback: Option<String>,
+    pub generations: Vec<GenerationStatus>,
+}
+
+/// One generation that has processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationStatus {
+    pub generation: u64,
+    pub version: String,
+    /// `serving`, `starting`, `draining`, or `standby`: nothing is left to do, but it would take over
+    /// again if the one that serves died.
+    pub state: String,
+    pub master: u32,
+    pub workers: Vec<u32>,
+    /// Seconds since its start.
+    pub age: u64,
+    pub connections: u64,
+}
