@@ -6,6 +6,7 @@ pub mod cli;
 pub mod conf;
 pub mod config;
 pub mod control;
+pub mod handover;
 pub mod http;
 pub mod ipc;
 pub mod log;

@@ -21,13 +21,26 @@ const WALLS: &[(&str, &[&str])] = &[
     ("net", &["sys"]),
     ("zone", &["sys"]),
     ("ipc", &["net", "sys"]),
+    ("handover", &["sys"]),
     ("upstream", &["net", "zone"]),
     ("http", &["conf", "log", "net", "upstream", "version", "zone"]),
     ("config", &["conf", "http", "log"]),
     ("worker", &["config", "http", "ipc", "log", "net", "signals", "sys", "upstream", "zone"]),
     ("control", &["sys", "version"]),
-    ("master", &["conf", "config", "control", "ipc", "log", "net", "signals", "sys", "zone"]),
-    ("cli", &["conf", "config", "control", "log", "master", "signals", "sys", "version", "worker"]),
+    (
+        "master",
+        &[
+            "conf", "config", "control", "handover", "ipc", "log", "net", "signals", "sys",
+            "version", "zone",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "conf", "config", "control", "handover", "log", "master", "signals", "sys", "version",
+            "worker",
+        ],
+    ),
     ("lib", &[]),
     ("main", &["cli"]),
 ];

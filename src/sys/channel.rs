@@ -117,6 +117,11 @@ impl<Out: Message, In: Message> AsyncChannel<Out, In> {
         Ok(())
     }
 
+    /// Whether the kernel has not taken everything yet.
+    pub fn is_behind(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// Waits until the kernel has taken everything sent so far. Cancel-safe.
     pub async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_flush(cx)).await
@@ -156,6 +161,12 @@ impl<Out: Message, In: Message> AsyncChannel<Out, In> {
                 Ok(Ok(None)) | Err(_) => {}
             }
         }
+    }
+}
+
+impl<Out, In> AsFd for AsyncChannel<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

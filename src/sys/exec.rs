@@ -43,6 +43,11 @@ impl Program {
         Program { file: fd.into() }
     }
 
+    /// The executable's bytes, from the first.
+    pub fn contents(&self) -> io::Result<File> {
+        File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
     /// Device and inode: equal for two descriptors of the same executable.
     pub fn inode(&self) -> io::Result<(u64, u64)> {
         let metadata = self.file.metadata()?;
