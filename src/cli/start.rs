@@ -3,13 +3,17 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::{built_in_log, tell};
 use crate::config::{Line, Options, Process, Report};
+use crate::handover::{Attached, take};
 use crate::log::{ErrorLog, Files, Level, os_error, trace};
-use crate::master::generation::Generation;
+use crate::master::generation::{Base, Generation};
+use crate::master::inheritance::Inheritance;
 use crate::master::spawn::Launch;
 use crate::master::{self, Setup, pidfile};
 use crate::sys::exec::Program;
@@ -19,35 +23,130 @@ use crate::{control, signals, version, worker};
 /// Runs the server; returns when it has stopped.
 pub fn start(options: Options, words: &[OsString]) -> ExitCode {
     let log = built_in_log(&options);
-    match prepare(options, words, &log).and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut inheritance = match Inheritance::take() {
+        Ok(inheritance) => inheritance,
+        Err(text) => {
+            log.write(Level::Emerg, None, format_args!("{text}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match prepare(options, words, &mut inheritance, &log).and_then(run) {
+        Ok(code) => ExitCode::from(code),
         Err(report) => {
             tell(&report, &log);
+            if let Some(elder) = inheritance.as_mut().and_then(|found| found.elder.as_mut()) {
+                elder.fail(&first_line(&report));
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn prepare(options: Options, words: &[OsString], log: &ErrorLog) -> Result<Setup, Report> {
+/// What the old master is told, which has a line for it.
+fn first_line(report: &Report) -> String {
+    let line = report.lines.iter().find(|line| line.fatal).or(report.lines.first());
+    line.map(|line| line.text.clone()).unwrap_or_default()
+}
+
+fn prepare(
+    options: Options,
+    words: &[OsString],
+    inheritance: &mut Option<Inheritance>,
+    log: &ErrorLog,
+) -> Result<Setup, Report> {
     // Held from here on, so that workers are what this process is, whatever happens to the file.
     let program = Program::current().map_err(|error| failed("open() /proc/self/exe", &error))?;
     let mut files = Files::new();
-    let mut generation = Generation::build(1, &options, &mut files, None, log)?;
+    let (mut generation, options, is_rollback) = build(options, inheritance, &mut files, log)?;
+    for (level, note) in inheritance.iter().flat_map(|found| &found.notes) {
+        generation.error_log.write(*level, None, format_args!("{note}"));
+    }
     tell(&generation.report, log);
     generation.tune(&generation.error_log);
     generation.check_limits(&generation.error_log);
-    let process = &generation.process;
-    let (daemon, alone) = (process.daemon, !process.master_process);
+    let elder = inheritance.as_ref().and_then(|found| found.elder.as_ref());
+    let heir = elder.is_some();
+    let (settings, alone) = (&generation.process, !generation.process.master_process);
+    let daemon = match (&inheritance, elder) {
+        (_, Some(elder)) => !elder.hello.foreground,
+        (Some(_), None) => true,
+        (None, None) => settings.daemon,
+    };
+    let forks = daemon && inheritance.is_none();
     let launch = if alone { Launch::Here(worker::here) } else { Launch::Exec(program) };
-    let begun = bind_control(process, &generation.error_log)
-        .and_then(|control| begin(&generation, daemon, words).map(|()| control));
+    let control = if heir { Ok(None) } else { bind_control(settings, &generation.error_log) };
+    let begun =
+        control.and_then(|control| begin(&generation, forks, heir, words).map(|()| control));
+    let words = named(words);
     match begun {
-        Ok(control) => Ok(Setup { options, generation, files, launch, control, daemon }),
+        Ok(control) => Ok(Setup {
+            options,
+            generation,
+            files,
+            launch,
+            control,
+            daemon,
+            words,
+            inheritance: inheritance.take(),
+            is_rollback,
+        }),
         Err(report) => {
+            if inheritance.is_some() {
+                generation.leave_listeners(log);
+            }
             generation.close_listeners(log);
             Err(report)
         }
     }
+}
+
+/// The generation this process begins with, the options it was read with, and whether it was held
+/// by the old master rather than read.
+fn build(
+    options: Options,
+    inheritance: &mut Option<Inheritance>,
+    files: &mut Files,
+    log: &ErrorLog,
+) -> Result<(Generation, Options, bool), Report> {
+    let Some(Inheritance { sockets, elder, .. }) = inheritance else {
+        let generation = Generation::build(1, &options, files, Base::Nothing, log)?;
+        return Ok((generation, options, false));
+    };
+    let base = Base::Inherited { sockets, patient: elder.is_none() };
+    let number = elder.as_ref().map_or(1, |elder| elder.hello.generation + 1);
+    let held = elder.as_mut().and_then(|elder| take(&mut elder.fds, Attached::Configuration));
+    let built = match held {
+        Some(config) => {
+            let (generation, options) = Generation::build_from(number, config, files, base, log)?;
+            (generation, options, true)
+        }
+        None => (Generation::build(number, &options, files, base, log)?, options, false),
+    };
+    // What is not wanted is not held: nobody would accept from it.
+    sockets.clear();
+    Ok(built)
+}
+
+/// The words of the command line with the program by its full name: the search through `PATH`, and
+/// the current directory, belong to whoever gave the command. A last link is kept as it is, because
+/// it may lead to another version later.
+fn named(words: &[OsString]) -> Vec<OsString> {
+    let mut words = words.to_vec();
+    if let Some(first) = words.first_mut() {
+        let path = Path::new(&*first);
+        let found = if path.components().count() > 1 || first.as_bytes().contains(&b'/') {
+            std::path::absolute(path).ok()
+        } else {
+            let directories = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&directories)
+                .map(|dir| dir.join(path))
+                .find(|path| path.is_file())
+        };
+        if let Some(found) = found.and_then(|found| std::path::absolute(found).ok()) {
+            *first = found.into_os_string();
+        }
+    }
+    words
 }
 
 /// The server could do without a control socket, unless it shows that the server runs already.
@@ -68,9 +167,14 @@ fn bind_control(process: &Process, log: &ErrorLog) -> Result<Option<UnixListener
 
 /// Goes into the background, writes the pid file, and lets whoever started the server know.
 /// If that fails the control socket, which nobody would answer, goes as well.
-fn begin(generation: &Generation, daemon: bool, words: &[OsString]) -> Result<(), Report> {
+fn begin(
+    generation: &Generation,
+    forks: bool,
+    heir: bool,
+    words: &[OsString],
+) -> Result<(), Report> {
     say_who_we_are(&generation.error_log);
-    let launched = if daemon {
+    let launched = if forks {
         let launch = fork_parent_waits().map_err(|error| failed("fork()", &error))?;
         detach_stdio().map_err(|error| failed("open() \"/dev/null\"", &error))?;
         Some(launch)
@@ -79,10 +183,14 @@ fn begin(generation: &Generation, daemon: bool, words: &[OsString]) -> Result<()
     };
     signals::block().map_err(|error| failed("sigprocmask()", &error))?;
     let path = &generation.process.pid;
-    pidfile::write(path, std::process::id()).map_err(|error| {
-        let _ = std::fs::remove_file(&generation.process.control);
-        failed(&format!("open() \"{}\"", path.display()), &error)
-    })?;
+    // One that takes over writes it when it is told to accept.
+    if !heir {
+        pidfile::write(path, std::process::id()).map_err(|error| {
+            let _ = std::fs::remove_file(&generation.process.control);
+            failed(&format!("open() \"{}\"", path.display()), &error)
+        })?;
+        pidfile::bury(&pidfile::oldbin(path));
+    }
     let mut title = String::from("proxyd: master process");
     for word in words {
         title.push(' ');
@@ -110,7 +218,7 @@ fn say_who_we_are(log: &ErrorLog) {
     }
 }
 
-fn run(setup: Setup) -> Result<(), Report> {
+fn run(setup: Setup) -> Result<u8, Report> {
     trace::send_to(setup.generation.error_log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("epoll_create1()", &error))?;

@@ -51,6 +51,13 @@ impl State {
     pub(super) fn reload(&mut self, out: &mut Vec<Action>, now: Instant) {
         if !self.running() {
             out.push(Action::Refuse("the server is shutting down"));
+        } else if self.in_manual_overlap() {
+            // As nginx: the old master takes its workers back, with the configuration they had.
+            self.accept_again(out, now);
+            out.push(Action::Refuse("another change is in progress (upgrade)"));
+        } else if self.has_successor() || self.reload_waits() {
+            self.again = true;
+            out.push(Action::Refuse("another change is in progress (upgrade)"));
         } else if self.change.is_some() {
             self.again = true;
         } else {
@@ -213,6 +220,7 @@ impl State {
         let Some(change) = self.change.take() else { return };
         // Only now: a socket of its own (`reuseport`) must never be without somebody who accepts.
         self.send_away(true, |worker| worker.generation != change.generation, out);
+        self.limit_draining(out);
         out.push(Action::Answer(Ok(())));
         self.after_change(out, now);
     }
@@ -250,7 +258,7 @@ impl State {
         }
     }
 
-    fn after_change(&mut self, out: &mut Vec<Action>, now: Instant) {
+    pub(super) fn after_change(&mut self, out: &mut Vec<Action>, now: Instant) {
         if std::mem::take(&mut self.again) {
             self.reload(out, now);
         } else {

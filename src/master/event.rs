@@ -1,6 +1,8 @@
 //! The vocabulary between the master's loop and its decisions: what can happen, what can be done.
 //! Plain data; it decides and performs nothing.
 
+use std::time::Duration;
+
 /// One worker process, for the lifetime of the master.
 pub type Id = u64;
 /// One configuration, counted from 1.
@@ -15,6 +17,8 @@ pub enum Event {
     Terminate,
     /// `QUIT`.
     Quit,
+    /// The successor of this retired master wants it gone: at once, or when nothing is under way.
+    Hurry { fast: bool },
     /// `HUP`, or a reload asked for over the control API.
     Reload,
     /// `USR1`.
@@ -37,6 +41,81 @@ pub enum Event {
     Gone(Id, End),
     /// A moment named by `State::deadline` has come.
     Tick,
+    /// Another program is to take over.
+    Upgrade(Order),
+    /// The new master's process runs.
+    SuccessorStarted,
+    /// The new master has all it needs and can accept.
+    SuccessorReady,
+    /// The new master's workers accept.
+    SuccessorAccepting,
+    /// The new master is not what was hoped for; why.
+    SuccessorTrouble(String),
+    /// The new master's process is gone, or could not be started.
+    SuccessorGone(End),
+    /// The upgrade in hand is not wanted any more.
+    Undo,
+    /// How new and old have done since both accept.
+    Measured(Sample),
+    /// One of the undone successors is gone.
+    UndoneGone(Id),
+    /// The old master says: accept.
+    Go,
+    /// The old master says: you are the server.
+    Confirmed,
+    /// The old master says: you are not wanted.
+    Abandoned,
+    /// The old master is gone.
+    PredecessorGone,
+}
+
+/// How another program is to take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// A person commits or undoes it by signals (`USR2`).
+    pub manual: bool,
+    /// The program knows nothing of handing over: it accepts as soon as it runs.
+    pub foreign: bool,
+    /// Undo it as soon as the new master is ready.
+    pub dry_run: bool,
+    /// How long the new master may take to be ready.
+    pub patience: Duration,
+    /// How long both accept before the new one is the server.
+    pub watch: Duration,
+    /// How long after that the old one takes over again if the new one dies.
+    pub window: Duration,
+}
+
+/// Requests answered since both accept, and those of them that failed here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sample {
+    pub old_requests: u64,
+    pub old_failed: u64,
+    pub new_requests: u64,
+    pub new_failed: u64,
+}
+
+/// What there is to tell about an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Milestone {
+    /// The new master runs.
+    Started,
+    /// It is ready.
+    Ready,
+    /// Both accept.
+    Overlap,
+    /// The new one is the server.
+    Committed,
+    /// The rehearsal went well and is over.
+    Rehearsed,
+    /// Nothing was changed; why (empty where the end of its process tells).
+    Refused(String),
+    /// The same: it was not ready after this time.
+    Late(Duration),
+    /// It was begun and undone; why.
+    Undone(String),
+    /// The old side has nothing left to do.
+    Done,
 }
 
 /// How a worker ended.
@@ -97,4 +176,44 @@ pub enum Action {
     ReopenLogs,
     /// All is done: leave.
     Exit,
+    /// Start the program that is to take over; the answer is `SuccessorStarted` or `SuccessorGone`.
+    StartSuccessor,
+    /// Make sure that the pid files can be changed, then let the new master accept; trouble is the
+    /// answer if they cannot.
+    LetSuccessorAccept,
+    /// Show the own pid file under its second name: both masters serve.
+    ShowOld,
+    /// Look how new and old do; the answer is `Measured`.
+    Measure,
+    /// The new master is the server. Whether it is to take the configuration anew, because that was
+    /// asked for meanwhile.
+    CommitSuccessor { reload: bool },
+    /// The new master is to leave; it is known by this number from now on. The pid files are as before.
+    DismissSuccessor(Id, String),
+    /// The new master is gone; the pid files are as before, unless it was the server.
+    ForgetSuccessor,
+    /// Kill an undone successor.
+    KillSuccessor(Id),
+    /// Be the server again, after the new master has died.
+    Return,
+    /// Tell those who wait, and the log.
+    Tell(Milestone),
+    /// Have undone successors and retired masters stop.
+    StopOthers { fast: bool },
+    /// Tell the old master how many workers are ready, and of how many.
+    Building { ready: usize, of: usize },
+    /// Tell the old master that all is ready.
+    AnnounceReady,
+    /// Tell the old master that all workers accept, and put the pid file in place.
+    AnnounceAccepting,
+    /// Tell the old master that a worker has ended.
+    AnnounceLost(Id, End),
+    /// Tell the old master that this will not do; then leave.
+    GiveUp(Id, End),
+    /// Take what the server has: control socket, links to retired masters.
+    TakeOver,
+    /// Close the listening sockets; their files stay, somebody else serves them.
+    LeaveListeners,
+    /// Have the old master reload, because that was asked for here.
+    PassReload,
 }

@@ -21,9 +21,9 @@ use crate::config::handover::{self, Header};
 use crate::config::{self, Line, Loaded, LogTarget, Machine, Options, Process, Report};
 use crate::ipc::{Bundle, Settings};
 use crate::log::{ErrorLog, Files, Level, LogFile, Target, os_error};
-use crate::net::listener::{bind, tune};
+use crate::net::listener::{SocketError, bind, tune};
 use crate::net::{Address, ListenSpec};
-use crate::sys::fds::memfd_sealed;
+use crate::sys::fds::{memfd_sealed, read_memfd};
 use crate::sys::identity::{self, Identity};
 use crate::sys::process;
 
@@ -77,7 +77,7 @@ impl Generation {
         number: event::Generation,
         options: &Options,
         files: &mut Files,
-        old: Option<&Generation>,
+        base: Base<'_>,
         log: &ErrorLog,
     ) -> Result<Generation, Report> {
         let mut world = Recording::new(Disk);
@@ -88,7 +88,78 @@ impl Generation {
         let contents = handover::encode(&header, &world.into_bundle());
         let config = contents.and_then(|bytes| memfd_sealed("proxyd-config", &bytes));
         let config = config.map_err(|error| failure("memfd_create() failed", &error))?;
-        Opening { number, files, old, log }.open(loaded, config)
+        Opening { number, files, base, log }.open(loaded, config)
+    }
+
+    /// The same from a configuration that this program has recorded before; answers also the options
+    /// that it was read with.
+    pub fn build_from(
+        number: event::Generation,
+        config: OwnedFd,
+        files: &mut Files,
+        base: Base<'_>,
+        log: &ErrorLog,
+    ) -> Result<(Generation, Options), Report> {
+        let bytes = read_memfd(config.as_fd());
+        let record = bytes.and_then(|bytes| handover::decode(&bytes));
+        let (Header { options, cpus, superuser }, mut world) =
+            record.map_err(|error| failure("reading the configuration held failed", &error))?;
+        let loaded = config::load(&mut world, &options, Machine { cpus, superuser, ..machine() })?;
+        let generation = Opening { number, files, base, log }.open(loaded, config)?;
+        Ok((generation, options))
+    }
+
+    /// Its listening sockets, as a new master is given them.
+    pub fn sockets(&self) -> impl Iterator<Item = &Rc<OwnedFd>> {
+        self.listeners.iter().flat_map(|listening| &listening.sockets)
+    }
+
+    /// The addresses it listens on.
+    pub fn addresses(&self) -> Vec<String> {
+        self.listeners.iter().map(|listening| listening.spec.address.to_string()).collect()
+    }
+
+    /// The recorded configuration.
+    pub fn config(&self) -> Rc<OwnedFd> {
+        Rc::clone(&self.config)
+    }
+
+    /// Stops listening on addresses that are not among these, and removes the files of those sockets.
+    pub fn keep_listening(&mut self, kept: &[String], log: &ErrorLog) {
+        for listening in &mut self.listeners {
+            let address = &listening.spec.address;
+            if !kept.contains(&address.to_string()) && !listening.sockets.is_empty() {
+                listening.sockets.clear();
+                if let Address::Unix(path) = address {
+                    unlink(path, log);
+                }
+            }
+        }
+    }
+
+    /// Listens again where [`keep_listening`](Self::keep_listening) has stopped.
+    pub fn listen_again(&mut self, log: &ErrorLog) {
+        let workers = self.process.workers;
+        for listening in self.listeners.iter_mut().filter(|gone| gone.sockets.is_empty()) {
+            if let Err(error) = bind_all(listening, workers) {
+                log.write(Level::Emerg, None, format_args!("{error}"));
+            }
+        }
+    }
+
+    /// Closes the listening sockets that are somebody else's as well. Only the files of those that
+    /// were made here go.
+    pub fn leave_listeners(&mut self, log: &ErrorLog) {
+        for listening in self.listeners.drain(..) {
+            if let (Address::Unix(path), true) = (&listening.spec.address, listening.fresh) {
+                unlink(path, log);
+            }
+        }
+    }
+
+    /// Closes the listening sockets and leaves all files to whoever serves them now.
+    pub fn forget_listeners(&mut self) {
+        self.listeners.clear();
     }
 
     /// The sockets, logs and configuration for worker number `worker`.
@@ -165,7 +236,7 @@ impl Generation {
         self.listeners.iter().any(|listening| listening.spec.address == *address)
     }
 
-    fn sockets(&self, address: &Address) -> Vec<Rc<OwnedFd>> {
+    fn sockets_at(&self, address: &Address) -> Vec<Rc<OwnedFd>> {
         let found = self.listeners.iter().find(|listening| listening.spec.address == *address);
         found.map(|listening| listening.sockets.clone()).unwrap_or_default()
     }
@@ -188,18 +259,66 @@ fn unlink(path: &Path, log: &ErrorLog) {
     }
 }
 
+/// What there is already when a generation is built.
+#[derive(Clone, Copy)]
+pub enum Base<'a> {
+    /// Nothing: an address in use is tried again for a while.
+    Nothing,
+    /// Sockets that a master in another process listens on; it goes on if this comes to nothing.
+    Inherited {
+        sockets: &'a [(Address, Rc<OwnedFd>)],
+        /// Whether an address in use is tried again.
+        patient: bool,
+    },
+    /// The generation in use.
+    Running(&'a Generation),
+}
+
+impl Base<'_> {
+    fn sockets_at(&self, address: &Address) -> Vec<Rc<OwnedFd>> {
+        match self {
+            Base::Nothing => Vec::new(),
+            Base::Inherited { sockets, .. } => {
+                let same = sockets.iter().filter(|(found, _)| found == address);
+                same.map(|(_, socket)| Rc::clone(socket)).collect()
+            }
+            Base::Running(generation) => generation.sockets_at(address),
+        }
+    }
+
+    fn bind_tries(&self) -> usize {
+        match self {
+            Base::Nothing | Base::Inherited { patient: true, .. } => BIND_TRIES,
+            Base::Inherited { patient: false, .. } | Base::Running(_) => 1,
+        }
+    }
+}
+
+/// Binds what is missing at one address.
+fn bind_all(listening: &mut Listening, workers: usize) -> Result<(), SocketError> {
+    let wanted = if listening.spec.reuseport { workers } else { 1 };
+    while listening.sockets.len() < wanted {
+        if let Some(first) = listening.sockets.first() {
+            // A socket bound without the option would refuse all others.
+            let _ = SockRef::from(&**first).set_reuse_port(true);
+        }
+        listening.sockets.push(Rc::new(bind(&listening.spec)?));
+    }
+    Ok(())
+}
+
 /// A generation being opened.
 struct Opening<'a> {
     number: event::Generation,
     files: &'a mut Files,
-    old: Option<&'a Generation>,
+    base: Base<'a>,
     log: &'a ErrorLog,
 }
 
 impl Opening<'_> {
     fn open(mut self, loaded: Loaded, config: OwnedFd) -> Result<Generation, Report> {
         let mut process = loaded.process;
-        if let Some(old) = self.old {
+        if let Base::Running(old) = self.base {
             // Decided once, when the process started.
             process.daemon = old.process.daemon;
             process.master_process = old.process.master_process;
@@ -262,7 +381,7 @@ impl Opening<'_> {
     fn listeners(&self, wanted: &[ListenSpec], workers: usize) -> Result<Vec<Listening>, Report> {
         let mut listeners: Vec<Listening> = Vec::new();
         for spec in wanted {
-            let sockets = self.old.map(|old| old.sockets(&spec.address)).unwrap_or_default();
+            let sockets = self.base.sockets_at(&spec.address);
             let fresh = sockets.is_empty();
             listeners.push(Listening { spec: spec.clone(), sockets, fresh });
         }
@@ -280,7 +399,7 @@ impl Opening<'_> {
 
     /// Binds what is not there yet.
     fn bind_missing(&self, listeners: &mut [Listening], workers: usize) -> Result<(), Report> {
-        let tries = if self.old.is_some() { 1 } else { BIND_TRIES };
+        let tries = self.base.bind_tries();
         let mut in_use = None;
         for _ in 0..tries {
             in_use = self.bind_once(listeners, workers)?;
@@ -312,23 +431,15 @@ impl Opening<'_> {
     ) -> Result<Option<Report>, Report> {
         let mut in_use = None;
         for listening in listeners {
-            let wanted = if listening.spec.reuseport { workers } else { 1 };
-            while listening.sockets.len() < wanted {
-                if let Some(first) = listening.sockets.first() {
-                    // A socket bound without the option would refuse all others.
-                    let _ = SockRef::from(&**first).set_reuse_port(true);
-                }
-                match bind(&listening.spec) {
-                    Ok(socket) => listening.sockets.push(Rc::new(socket)),
-                    Err(error) if error.is_in_use() => {
-                        if self.old.is_none() {
-                            self.log.write(Level::Emerg, None, format_args!("{error}"));
-                        }
-                        in_use = Some(sentence(error));
-                        break;
+            match bind_all(listening, workers) {
+                Ok(()) => {}
+                Err(error) if error.is_in_use() => {
+                    if self.base.bind_tries() > 1 {
+                        self.log.write(Level::Emerg, None, format_args!("{error}"));
                     }
-                    Err(error) => return Err(sentence(error)),
+                    in_use = Some(sentence(error));
                 }
+                Err(error) => return Err(sentence(error)),
             }
         }
         Ok(in_use)

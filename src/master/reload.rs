@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 
 use super::event::{Event, Id, Plan};
-use super::generation::Generation;
+use super::generation::{Base, Generation};
 use super::{Master, pidfile};
 use crate::config::{Line, Report};
 use crate::control::{self, routes::ReloadOutcome};
@@ -21,7 +21,7 @@ impl Master {
         self.waiting.append(&mut self.next);
         let log = self.log().clone();
         let number = self.state.candidate();
-        let current = Some(&self.current);
+        let current = Base::Running(&self.current);
         match Generation::build(number, &self.options, &mut self.files, current, &log) {
             Ok(next) => {
                 write_lines(&next.report, &log);
@@ -57,6 +57,7 @@ impl Master {
     /// From here on the candidate is what the server is.
     pub(super) fn adopt(&mut self) {
         let Some(next) = self.candidate.take() else { return };
+        self.state.most_draining = next.process.max_draining;
         next.tune(&next.error_log);
         next.check_limits(&next.error_log);
         let old = std::mem::replace(&mut self.current, next);
@@ -128,6 +129,7 @@ impl Master {
             }
         };
         tell(&mut self.waiting, &outcome);
+        self.supervise_reloaded();
     }
 
     pub(super) fn refuse(&mut self, why: &str) {
@@ -161,6 +163,7 @@ impl Master {
         for child in self.children.values() {
             child.send(ToWorker::Reopen { logs: paths.clone() }, fds.clone());
         }
+        self.reopen_others();
     }
 }
 
@@ -181,7 +184,7 @@ fn outcome(done: bool, report: &Report) -> ReloadOutcome {
     ReloadOutcome { done, logs, report: report.text.clone() }
 }
 
-fn failed(text: &str) -> ReloadOutcome {
+pub(super) fn failed(text: &str) -> ReloadOutcome {
     let report = format!("proxyd: [error] {text}\n");
     ReloadOutcome { done: false, logs: vec![format!("[error] {text}")], report }
 }

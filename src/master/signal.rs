@@ -4,7 +4,7 @@ use super::event::{End, Event};
 use super::{Master, spawn::Launch};
 use crate::log::Level;
 use crate::signals::Received;
-use crate::sys::process::{Exit, Signal, wait_any};
+use crate::sys::process::{Exit, Pid, Signal, kill, wait_any};
 
 /// What nginx adds to the line about a signal, and what follows from it.
 fn meaning(signal: Signal, daemon: bool) -> (&'static str, Option<Event>) {
@@ -22,13 +22,23 @@ fn meaning(signal: Signal, daemon: bool) -> (&'static str, Option<Event>) {
 
 impl Master {
     pub(super) fn signal(&mut self, received: Received) {
-        let (note, event) = meaning(received.signal, self.daemon);
+        let (mut note, event) = meaning(received.signal, self.daemon);
+        let changes = received.signal == Signal::SIGUSR2 && self.may_change_binary();
+        if changes {
+            note = ", changing binary";
+        }
         self.log().write(Level::Notice, None, format_args!("{received}{note}"));
+        self.pass_on(received.signal);
         if let Some(event) = event {
+            self.supervise_signal(received.signal);
             self.take(event);
         }
         match received.signal {
             Signal::SIGCHLD => self.reap(),
+            Signal::SIGUSR2 if changes => {
+                self.log().write(Level::Notice, None, format_args!("changing binary"));
+                self.change_binary();
+            }
             Signal::SIGUSR2 => self.log().write(
                 Level::Crit,
                 None,
@@ -43,18 +53,72 @@ impl Master {
 
     fn reap(&mut self) {
         for (pid, exit) in wait_any() {
-            let is_child =
-                |child: &super::Child| child.pid == pid && matches!(self.launch, Launch::Exec(_));
-            let found = self.children.iter().find(|(_, child)| is_child(child)).map(|(id, _)| *id);
-            let name = if found.is_some() { "worker process" } else { "unknown process" };
             let (level, end) = match exit {
                 Exit::Code(code) => (Level::Notice, End::Code(code)),
                 Exit::Signal { number, .. } => (Level::Alert, End::Signal(number)),
             };
+            let (name, event) = self.identify(pid, end);
             self.log().write(level, None, format_args!("{name} {pid} {exit}"));
-            if let Some(id) = found {
-                self.gone(id, end);
+            match event {
+                Some(Event::Gone(id, end)) => self.gone(id, end),
+                Some(Event::UndoneGone(id)) => {
+                    self.undone.remove(&id);
+                    self.sweep_counters();
+                    self.take(Event::UndoneGone(id));
+                }
+                Some(event) => self.successor_ended(pid, exit, event),
+                None => {}
             }
+        }
+    }
+
+    /// What a process that has ended was, and what follows.
+    fn identify(&self, pid: Pid, end: End) -> (&'static str, Option<Event>) {
+        let is_child =
+            |child: &super::Child| child.pid == pid && matches!(self.launch, Launch::Exec(_));
+        if let Some((id, _)) = self.children.iter().find(|(_, child)| is_child(child)) {
+            return ("worker process", Some(Event::Gone(*id, end)));
+        }
+        if self.upgrading.successor.as_ref().is_some_and(|successor| successor.pid == pid) {
+            return ("new binary process", Some(Event::SuccessorGone(end)));
+        }
+        match self.undone.iter().find(|(_, undone)| undone.pid == pid) {
+            Some((id, _)) => ("new binary process", Some(Event::UndoneGone(*id))),
+            None => ("unknown process", None),
+        }
+    }
+
+    fn successor_ended(&mut self, pid: Pid, exit: Exit, event: Event) {
+        let successor = self.upgrading.successor.as_ref();
+        let early = successor.is_some_and(|gone| gone.wire.is_some() && gone.ready.workers == 0);
+        let when = if early { " before ready" } else { "" };
+        let mut text = format!("new binary process {pid} {exit}{when}");
+        let last_words = successor.map(|gone| gone.last_words.borrow().clone());
+        if let Some(words) = last_words.filter(|words| !words.is_empty()) {
+            text = format!("{text}; last words: \"{words}\"");
+        }
+        self.upgrading.end = text;
+        self.sweep_counters();
+        self.take(event);
+    }
+
+    /// In the foreground whoever supervises this process goes on to signal it after another has taken
+    /// over.
+    fn pass_on(&self, signal: Signal) {
+        let passed = [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+        ];
+        if !self.daemon
+            && self.state.has_handed_over()
+            && passed.contains(&signal)
+            && let Some(successor) = &self.upgrading.successor
+        {
+            let _ = kill(successor.pid, signal);
         }
     }
 }

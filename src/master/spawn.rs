@@ -6,12 +6,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::event::Id;
 use super::generation::borrowed;
+use super::relay::ToRelay;
+use super::wire::Heard;
 use crate::config::handover::ROLE_VARIABLE;
+use crate::handover::{FromSuccessor, ToSuccessor};
 use crate::ipc::{self, AsyncMasterEnd, Channel, FromWorker, MasterEnd, Received, ToWorker};
 use crate::sys::exec::{self, Program};
 use crate::sys::process::Pid;
@@ -30,13 +34,21 @@ pub enum Launch {
     Here(fn(OwnedFd) -> Life),
 }
 
-/// News about a worker.
+/// News about a worker or another master.
 #[derive(Debug)]
 pub enum News {
     /// It said something.
     Said(Id, FromWorker),
     /// A worker within this process has ended.
     Ended(Id, i32),
+    /// The master that this process started said something, or its end is closed.
+    Successor(Pid, Option<FromSuccessor>),
+    /// The master that started this one said something, or its end is closed.
+    Predecessor(Heard<ToSuccessor>),
+    /// A master that had retired is gone.
+    RetiredGone(u32),
+    /// A successor of a successor said something to the first master of all.
+    Relay(ToRelay),
 }
 
 /// A message on its way, with the descriptors that go along.
@@ -50,6 +62,7 @@ pub struct Child {
     pub slot: usize,
     /// Its slot in the counters.
     pub counters: usize,
+    pub begun: Instant,
     out: UnboundedSender<Outgoing>,
 }
 
@@ -84,7 +97,7 @@ impl Launch {
         };
         let (out, outbox) = unbounded_channel();
         tokio::task::spawn_local(talk(id, channel, outbox, news.clone()));
-        Ok(Child { pid, slot, counters, out })
+        Ok(Child { pid, slot, counters, begun: Instant::now(), out })
     }
 }
 

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::change::Change;
-use super::event::{Action, End, Event, Generation, Id};
+use super::event::{Action, End, Event, Generation, Id, Milestone};
+use super::heir::Heir;
+use super::succession::{Stop, Succession, Undone};
 
 /// How long workers may take to obey a fast stop before they are killed.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(1);
@@ -21,9 +23,11 @@ pub const BACKOFF_LIMIT: Duration = Duration::from_secs(5);
 pub const HEALTHY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Running,
     Quitting,
+    /// Another master serves the addresses; what is under way here is finished.
+    Retired,
     /// Fast stop; at this moment the workers are killed. `None` once they were.
     Terminating(Option<Instant>),
 }
@@ -56,15 +60,25 @@ pub struct State {
     phase: Phase,
     workers: BTreeMap<Id, Worker>,
     slots: BTreeMap<usize, Slot>,
-    last_id: Id,
-    generation: Generation,
+    pub(super) last_id: Id,
+    pub(super) generation: Generation,
     pub(super) target: usize,
     /// False after `WINCH`: the workers were sent away and none is started.
     pub(super) accepting: bool,
     pub(super) last_generation: Generation,
     pub(super) change: Option<Change>,
-    /// A reload was asked for while another was in hand: remembered once.
+    /// A reload was asked for while another change was in hand: remembered once.
     pub(super) again: bool,
+    /// The upgrade in hand, seen from the old side.
+    pub(super) succession: Option<Succession>,
+    /// Successors that were sent away and still live.
+    pub(super) undone: BTreeMap<Id, Undone>,
+    /// This master is to take over from another and has not yet.
+    pub(super) heir: Option<Heir>,
+    /// Not in the background: somebody supervises this process.
+    pub(super) foreground: bool,
+    /// `max_draining_generations`
+    pub most_draining: usize,
 }
 
 impl State {
@@ -81,19 +95,32 @@ impl State {
             last_generation: 1,
             change: None,
             again: false,
+            succession: None,
+            undone: BTreeMap::new(),
+            heir: None,
+            foreground: false,
+            most_draining: usize::MAX,
         }
+    }
+
+    /// The same for a process that somebody supervises.
+    #[must_use]
+    pub fn in_foreground(self, foreground: bool) -> Self {
+        Self { foreground, ..self }
     }
 
     /// The next moment at which [`Event::Tick`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
         let stop = match self.phase {
             Phase::Terminating(at) => at,
-            Phase::Running | Phase::Quitting => None,
+            Phase::Running | Phase::Quitting | Phase::Retired => None,
         };
+        let succession = self.succession.as_ref().and_then(Succession::deadline);
+        let undone = self.undone.values().filter_map(Undone::deadline).min();
         let change = self.change.as_ref().and_then(Change::deadline);
         let respawn = self.slots.values().filter_map(|slot| slot.due).min();
         let respawn = respawn.filter(|_| self.may_respawn());
-        [stop, change, respawn].into_iter().flatten().min()
+        [stop, change, respawn, succession, undone].into_iter().flatten().min()
     }
 
     /// Every worker, and whether it is on its way out.
@@ -112,7 +139,8 @@ impl State {
         match event {
             Event::Start => self.fill(&mut out, now),
             Event::Terminate => self.terminate(&mut out, now),
-            Event::Quit => self.quit(&mut out),
+            Event::Quit => self.quit(&mut out, now),
+            Event::Hurry { fast } => self.hurry(fast, &mut out, now),
             Event::Reload => self.reload(&mut out, now),
             Event::Reopen => out.extend([Action::Notice("reopening logs"), Action::ReopenLogs]),
             Event::StopAccepting => self.stop_accepting(&mut out),
@@ -123,11 +151,23 @@ impl State {
             Event::Refused(id, generation, why) => {
                 self.refused(id, generation, why, &mut out, now);
             }
-            Event::Committed(id, generation) => self.committed(id, generation, &mut out, now),
+            Event::Committed(id, generation) => {
+                self.committed(id, generation, &mut out, now);
+                self.heir_committed(id, &mut out);
+            }
             Event::Gone(id, end) => self.gone(id, end, &mut out, now),
             Event::Tick => self.tick(&mut out, now),
+            Event::Go | Event::Confirmed | Event::Abandoned | Event::PredecessorGone => {
+                self.heir_step(&event, &mut out, now);
+            }
+            other => self.succession_step(other, &mut out, now),
         }
         out
+    }
+
+    /// Whether this master is the server, alone or with one that may take over.
+    pub fn is_serving(&self) -> bool {
+        self.running()
     }
 
     pub(super) fn running(&self) -> bool {
@@ -137,7 +177,7 @@ impl State {
     /// Respawning waits while a reload is in hand, so that no worker starts with a configuration
     /// that is about to be replaced or has not been agreed on yet.
     fn may_respawn(&self) -> bool {
-        self.running() && self.accepting && self.change.is_none()
+        self.running() && self.accepting && self.change.is_none() && !self.is_armed()
     }
 
     /// The workers that are not on their way out.
@@ -168,12 +208,46 @@ impl State {
     }
 
     /// Starts a worker in every slot.
-    fn fill(&mut self, out: &mut Vec<Action>, now: Instant) {
+    pub(super) fn fill(&mut self, out: &mut Vec<Action>, now: Instant) {
         out.push(Action::Notice("start worker processes"));
         self.slots = (0..self.target).map(|slot| (slot, Slot::default())).collect();
-        for slot in 0..self.target {
+        for slot in 0..self.first_workers() {
             self.spawn(slot, self.generation, out, now);
         }
+        self.heir_begins();
+    }
+
+    /// The places nobody is in or about to be put in.
+    pub(super) fn empty_slots(&self) -> Vec<usize> {
+        let taken: BTreeSet<usize> = self.workers.values().map(|worker| worker.slot).collect();
+        let free =
+            |(number, slot): &(&usize, &Slot)| slot.due.is_none() && !taken.contains(*number);
+        self.slots.iter().filter(free).map(|(number, _)| *number).collect()
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// Another master is the server now; workers finish what they have.
+    pub(super) fn retire(&mut self, out: &mut Vec<Action>) {
+        self.phase = Phase::Retired;
+        self.accepting = false;
+        self.send_away(true, |_| true, out);
+        self.tell_when_empty(out);
+    }
+
+    /// Nothing is under way any more on the old side, even if its master stays for a while.
+    fn tell_when_empty(&self, out: &mut Vec<Action>) {
+        if self.phase == Phase::Retired && self.workers.is_empty() {
+            out.push(Action::Tell(Milestone::Done));
+        }
+    }
+
+    /// Serves again after having retired.
+    pub(super) fn resume(&mut self, out: &mut Vec<Action>, now: Instant) {
+        self.phase = Phase::Running;
+        self.accept_again(out, now);
     }
 
     /// The workers named serve with this generation from now on.
@@ -218,7 +292,16 @@ impl State {
         if matches!(self.phase, Phase::Terminating(_)) {
             return;
         }
+        let stop = self.stop_decides(out, now);
+        self.give_up_return();
         self.no_more_changes(out);
+        if stop == Stop::Alone {
+            out.push(Action::StopOthers { fast: true });
+        }
+        self.terminate_workers(out, now);
+    }
+
+    pub(super) fn terminate_workers(&mut self, out: &mut Vec<Action>, now: Instant) {
         self.phase = Phase::Terminating(Some(now + STOP_DEADLINE));
         for (id, worker) in &mut self.workers {
             worker.life = Life::Leaving;
@@ -227,10 +310,14 @@ impl State {
         self.exit_if_done(out);
     }
 
-    fn quit(&mut self, out: &mut Vec<Action>) {
-        if !self.running() {
-            return;
+    fn quit(&mut self, out: &mut Vec<Action>, now: Instant) {
+        match self.stop_decides(out, now) {
+            Stop::Alone if self.running() => {}
+            // Told once more: nobody waits for idle connections any longer.
+            Stop::Retired => return self.hurry(false, out, now),
+            Stop::Alone | Stop::Handed => return,
         }
+        out.push(Action::StopOthers { fast: false });
         // Those that leave because others followed need not wait for idle connections any more.
         let leaving = self.workers.iter().filter(|(_, worker)| worker.life == Life::Leaving);
         out.extend(leaving.map(|(id, _)| Action::Quit { id: *id, replaced: false }));
@@ -238,6 +325,20 @@ impl State {
         self.phase = Phase::Quitting;
         self.send_away(false, |_| true, out);
         out.push(Action::CloseListeners);
+        self.exit_if_done(out);
+    }
+
+    /// A retired master is to be gone sooner.
+    pub(super) fn hurry(&mut self, fast: bool, out: &mut Vec<Action>, now: Instant) {
+        if self.phase != Phase::Retired {
+            return;
+        }
+        self.give_up_return();
+        if fast {
+            self.terminate_workers(out, now);
+            return;
+        }
+        out.extend(self.workers.keys().map(|id| Action::Quit { id: *id, replaced: false }));
         self.exit_if_done(out);
     }
 
@@ -267,8 +368,18 @@ impl State {
         }
     }
 
-    fn exit_if_done(&self, out: &mut Vec<Action>) {
-        if !self.running() && self.workers.is_empty() {
+    /// Old workers do not pile up: those of the oldest generations beyond the limit leave at once.
+    pub(super) fn limit_draining(&self, out: &mut Vec<Action>) {
+        let leaving = || self.workers.iter().filter(|(_, worker)| worker.life == Life::Leaving);
+        let generations: BTreeSet<_> = leaving().map(|(_, worker)| worker.generation).collect();
+        let beyond = generations.len().saturating_sub(self.most_draining);
+        let Some(kept) = generations.iter().nth(beyond) else { return };
+        let old = leaving().filter(|(_, worker)| worker.generation < *kept);
+        out.extend(old.map(|(id, _)| Action::Terminate(*id)));
+    }
+
+    pub(super) fn exit_if_done(&self, out: &mut Vec<Action>) {
+        if !self.running() && self.workers.is_empty() && !self.has_to_stay() {
             out.push(Action::Exit);
         }
     }
@@ -280,7 +391,7 @@ impl State {
         }
         worker.life = Life::Serving;
         let generation = worker.generation;
-        if !self.change_ready(id, out, now) {
+        if !self.change_ready(id, out, now) && !self.heir_ready(id, out) {
             out.push(Action::Commit { id, generation });
         }
     }
@@ -290,11 +401,15 @@ impl State {
         if worker.life != Life::Leaving && self.running() {
             self.lost(id, &worker, end, out, now);
         }
+        self.tell_when_empty(out);
         self.exit_if_done(out);
     }
 
     /// A worker that was wanted is gone.
     fn lost(&mut self, id: Id, worker: &Worker, end: End, out: &mut Vec<Action>, now: Instant) {
+        if self.heir_lost(id, end, out, now) {
+            return;
+        }
         let newcomer = worker.generation != self.generation;
         if end == End::Code(2) {
             out.push(Action::Fatal(id));
@@ -321,7 +436,9 @@ impl State {
         {
             self.phase = Phase::Terminating(None);
             out.extend(self.workers.keys().copied().map(Action::Kill));
+            out.extend(self.undone.keys().copied().map(Action::KillSuccessor));
         }
+        self.succession_tick(out, now);
         self.change_overdue(out, now);
         self.respawn_due(out, now);
     }

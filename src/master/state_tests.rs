@@ -416,7 +416,8 @@ impl Observer {
                 assert!(self.stopping && self.alive.is_empty());
                 self.exited = true;
             }
-            Action::Notice(_) | Action::Fatal(_) | Action::CloseListeners | Action::ReopenLogs => {}
+            // Other masters are not on this stage.
+            _ => {}
         }
     }
 

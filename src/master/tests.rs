@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::generation::Base;
 use super::*;
 use crate::ipc::{AsyncWorkerEnd, Channel, Received};
 use crate::sys::fds::read_memfd;
@@ -58,11 +59,21 @@ impl Stage {
         write(&dir, "one");
         let mut files = Files::new();
         let log = ErrorLog::new(Vec::new());
-        let generation = Generation::build(1, &options, &mut files, None, &log).unwrap();
+        let generation = Generation::build(1, &options, &mut files, Base::Nothing, &log).unwrap();
         let (news, told) = mpsc::unbounded_channel();
         let (asks, _) = mpsc::channel(1);
         let launch = Launch::Here(obedient);
-        let setup = Setup { options, generation, files, launch, control: None, daemon: false };
+        let setup = Setup {
+            options,
+            generation,
+            files,
+            launch,
+            control: None,
+            daemon: false,
+            words: vec!["proxyd".into()],
+            inheritance: None,
+            is_rollback: false,
+        };
         Stage { dir, master: Master::new(setup, news, asks).unwrap(), told }
     }
 

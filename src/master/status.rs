@@ -1,0 +1,100 @@
+//! What the server says about itself: its generations, who is in them, and what is under way.
+
+use std::path::PathBuf;
+
+use super::Master;
+use super::spawn::Launch;
+use crate::control::upgrade::{GenerationStatus, Status};
+use crate::version;
+
+impl Master {
+    pub(super) fn status(&self) -> Status {
+        self.sweep_counters();
+        let executable = match &self.launch {
+            Launch::Exec(program) => program.path().unwrap_or_default(),
+            Launch::Here(_) => PathBuf::new(),
+        };
+        let word = |word: &std::ffi::OsString| word.to_string_lossy().into_owned();
+        Status {
+            version: version::PROXYD.to_owned(),
+            pid: std::process::id(),
+            generation: self.current.number,
+            executable: executable.display().to_string(),
+            arguments: self.words.iter().skip(1).map(word).collect(),
+            prefix: self.options.prefix.clone(),
+            configuration: self.options.conf_file.clone(),
+            change: self.change_in_hand(),
+            rollback: self.previous.as_ref().map(|previous| previous.version.clone()),
+            generations: self.generations(),
+        }
+    }
+
+    fn change_in_hand(&self) -> Option<String> {
+        let plan = self.upgrading.plan.as_ref().filter(|_| self.state.can_undo());
+        let reload = self.candidate.as_ref().map(|_| "reload");
+        plan.map(|plan| plan.what).or(reload).map(str::to_owned)
+    }
+
+    fn generations(&self) -> Vec<GenerationStatus> {
+        let mut all = vec![self.own(false)];
+        all.extend(Some(self.own(true)).filter(|leaving| !leaving.workers.is_empty()));
+        for link in &self.links {
+            let master = &link.master;
+            all.push(self.other(
+                "draining",
+                master.generation,
+                &master.version,
+                master.pid,
+                link.age(),
+            ));
+        }
+        if let Some(successor) = &self.upgrading.successor {
+            let pid = u32::try_from(successor.pid.as_raw()).unwrap_or_default();
+            let (number, age) = (self.current.number + 1, successor.begun.elapsed().as_secs());
+            all.push(self.other("starting", number, &successor.version, pid, age));
+        }
+        all
+    }
+
+    /// This master's workers, those on their way out apart.
+    fn own(&self, leaving: bool) -> GenerationStatus {
+        let (mut workers, mut connections, mut age) = (Vec::new(), 0, 0);
+        for (id, _) in self.state.workers().filter(|(_, is_leaving)| *is_leaving == leaving) {
+            let Some(child) = self.children.get(&id) else { continue };
+            workers.push(u32::try_from(child.pid.as_raw()).unwrap_or_default());
+            connections += self.counters.of_slot(child.counters).active;
+            age = age.max(child.begun.elapsed().as_secs());
+        }
+        GenerationStatus {
+            generation: self.current.number,
+            version: version::PROXYD.to_owned(),
+            state: if leaving { "draining" } else { "serving" }.to_owned(),
+            master: std::process::id(),
+            workers,
+            age: if leaving { age } else { self.born.elapsed().as_secs() },
+            connections,
+        }
+    }
+
+    fn other(
+        &self,
+        state: &str,
+        generation: u64,
+        version: &str,
+        master: u32,
+        age: u64,
+    ) -> GenerationStatus {
+        let workers = self.counters.workers_of(master);
+        // It stays for a while, to take over again if this one dies.
+        let idle = state == "draining" && workers.is_empty();
+        GenerationStatus {
+            generation,
+            version: version.to_owned(),
+            state: if idle { "standby" } else { state }.to_owned(),
+            master,
+            workers,
+            age,
+            connections: self.counters.of_master(master).active,
+        }
+    }
+}
