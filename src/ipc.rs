@@ -2,7 +2,7 @@
 //!
 //! Both ends are always the same executable, so the messages carry no version. Descriptors travel
 //! with the message that names them, always in this order: configuration memfd, listening sockets,
-//! log files, counters; each only where the message has it.
+//! log files, counters, gates; each only where the message has it.
 //!
 //! A life: the worker says `Started`, gets `Spec`, builds everything, says `Ready` and accepts
 //! nothing until `Commit`, which it answers with `Committed`. A reload is `Prepare`, answered by
@@ -95,12 +95,13 @@ fn too_few() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "a message came with too few descriptors")
 }
 
-/// Everything a new worker needs. After the bundle's descriptors comes that of the counters zone.
+/// Everything a new worker needs. After the bundle's descriptors come those of the counters zone and
+/// of the gates zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// Which of the configured workers it is, from 0.
     pub worker: usize,
-    /// Its slot in the counters, unlike that of any other living worker.
+    /// Its slot in the counters and its door at the gates, unlike that of any other living worker.
     pub slot: usize,
     /// The process.
     pub settings: Settings,
@@ -109,11 +110,12 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Joins the specification and its descriptors: the bundle and the counters zone.
-    pub fn unpack(self, fds: Vec<OwnedFd>) -> io::Result<(Unpacked, OwnedFd)> {
+    /// Joins the specification and its descriptors: the bundle, the counters zone, the gates zone.
+    pub fn unpack(self, fds: Vec<OwnedFd>) -> io::Result<(Unpacked, OwnedFd, OwnedFd)> {
         let mut fds = fds.into_iter();
         let bundle = self.bundle.unpack(&mut fds)?;
-        Ok((bundle, fds.next().ok_or_else(too_few)?))
+        let mut next = || fds.next().ok_or_else(too_few);
+        Ok((bundle, next()?, next()?))
     }
 }
 
@@ -172,6 +174,8 @@ pub enum FromWorker {
         /// The one asked for.
         generation: u64,
     },
+    /// Accepts no longer; the answer to `Quit`.
+    Leaving,
     /// Nothing is left to do; it exits.
     Drained {
         /// Connections cut at the deadline.
@@ -182,7 +186,7 @@ pub enum FromWorker {
 impl Message for ToWorker {
     fn fd_count(&self) -> usize {
         match self {
-            ToWorker::Spec(spec) => spec.bundle.fd_count() + 1,
+            ToWorker::Spec(spec) => spec.bundle.fd_count() + 2,
             ToWorker::Prepare(bundle) => bundle.fd_count(),
             ToWorker::Reopen { logs } => logs.len(),
             _ => 0,
@@ -255,18 +259,18 @@ mod tests {
     #[test]
     fn descriptors_keep_their_places() {
         let (mut master, mut worker) = ends();
-        let files = files(5);
+        let files = files(6);
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         master.send(&ToWorker::Spec(spec()), &fds).unwrap();
         let (message, fds) = received(worker.receive().unwrap());
         let ToWorker::Spec(message) = message else { panic!("{message:?}") };
         assert_eq!(message, spec());
-        let (bundle, counters) = message.unpack(fds).unwrap();
+        let (bundle, counters, gates) = message.unpack(fds).unwrap();
         assert_eq!(place(&bundle.config), "0");
         assert_eq!(bundle.listeners[1].0.address.to_string(), "[::1]:81");
         assert_eq!(place(&bundle.listeners[1].1), "2");
         assert_eq!(place(&bundle.logs[0].1), "3");
-        assert_eq!(place(&counters), "4");
+        assert_eq!([place(&counters), place(&gates)], ["4", "5"]);
     }
 
     #[test]

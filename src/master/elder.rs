@@ -64,6 +64,7 @@ impl Master {
             let (program, config) = (Rc::new(program), Rc::new(config));
             self.previous = Some(Previous { program, config, version, words });
         }
+        self.elder_pid = hello.pid;
         let news = self.news.clone();
         let wire = Wire::open(channel.into_async()?, move |heard| {
             // The loop is gone only when the process is about to be.
@@ -100,6 +101,10 @@ impl Master {
     }
 
     fn predecessor_gone(&mut self) {
+        if self.predecessor.is_none() {
+            // It had retired.
+            return self.retired_gone(self.elder_pid);
+        }
         if let Some(pid) = self.predecessor.as_ref().map(|found| found.hello.pid)
             && self.state.is_heir()
         {
@@ -109,13 +114,26 @@ impl Master {
             let _ = pidfile::remove(&pidfile::oldbin(&self.current.process.pid), pid);
         }
         self.predecessor = None;
-        self.sweep_counters();
+        self.retired_gone(self.elder_pid);
+    }
+
+    /// Standard error as it will be when this is the server; until then the old master listens to it,
+    /// and will not for ever.
+    pub(super) fn lasting_stderr(&self) -> Option<OwnedFd> {
+        let fds = &self.predecessor.as_ref().filter(|_| self.state.is_heir())?.fds;
+        let log = self.log().targets().iter().find(|target| target.file.path().is_some());
+        match log.filter(|_| self.daemon) {
+            Some(target) => target.file.duplicate().ok(),
+            None => {
+                let (_, fd) = fds.iter().find(|(kind, _)| *kind == Attached::Stderr)?;
+                fd.try_clone().ok()
+            }
+        }
     }
 
     /// Standard error was listened to by the old master; from now on it is what the old one's is.
     fn take_stderr(&mut self) {
-        let fd = self.predecessor.as_mut().and_then(|found| take(&mut found.fds, Attached::Stderr));
-        if let Some(fd) = fd {
+        if let Some(fd) = self.lasting_stderr() {
             let _ = stderr_to(fd.as_fd());
         }
         self.redirect_stderr();
@@ -227,6 +245,7 @@ impl Master {
         let text = "this process is the server now";
         self.log().write(Level::Notice, None, format_args!("{text}"));
         self.unexpend();
+        self.begin_switches();
         self.take_control();
         self.take_elder();
         self.limit_retired();
@@ -284,16 +303,23 @@ impl Master {
 
     pub(super) fn retired_gone(&mut self, pid: u32) {
         self.links.retain(|link| link.master.pid != pid);
+        self.take(Event::Retired(self.links.len()));
         self.sweep_counters();
     }
 
     pub(super) fn sweep_counters(&self) {
-        let alive = |pid| i32::try_from(pid).is_ok_and(|pid| process::exists(Pid::from_raw(pid)));
-        self.counters.sweep(alive);
+        super::switches::sweep(&self.counters, &self.switches.gates);
+    }
+
+    /// The process that is the server as long as this one is not.
+    pub(super) fn elder_pid(&self) -> Option<Pid> {
+        let pid = self.predecessor.as_ref()?.hello.pid;
+        i32::try_from(pid).ok().map(Pid::from_raw)
     }
 
     /// Those that are not the server any more, or never were, still write to their logs.
     pub(super) fn reopen_others(&self) {
+        self.say(&FromSuccessor::Reopen);
         for link in &self.links {
             link.wire.send(&FromSuccessor::Reopen, &[]);
         }

@@ -37,6 +37,8 @@ pub enum Event {
     Refused(Id, Generation, String),
     /// A worker serves with the configuration of this generation.
     Committed(Id, Generation),
+    /// A worker accepts no longer.
+    Leaving(Id),
     /// A worker is gone, or could not be started.
     Gone(Id, End),
     /// A moment named by `State::deadline` has come.
@@ -59,6 +61,8 @@ pub enum Event {
     Measured(Sample),
     /// One of the undone successors is gone.
     UndoneGone(Id),
+    /// So many retired masters still finish what they had.
+    Retired(usize),
     /// The old master says: accept.
     Go,
     /// The old master says: you are the server.

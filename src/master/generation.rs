@@ -18,7 +18,9 @@ use socket2::SockRef;
 use super::event;
 use crate::conf::{Disk, Recording};
 use crate::config::handover::{self, Header};
-use crate::config::{self, Line, Loaded, LogTarget, Machine, Options, Process, Report};
+use crate::config::{
+    self, Line, Loaded, LogTarget, Machine, NeededSwitch, Options, Process, Report,
+};
 use crate::ipc::{Bundle, Settings};
 use crate::log::{ErrorLog, Files, Level, LogFile, Target, os_error};
 use crate::net::listener::{SocketError, bind, tune};
@@ -61,6 +63,8 @@ pub struct Generation {
     pub files: Vec<(PathBuf, Vec<u8>)>,
     /// What is odd about it.
     pub report: Report,
+    /// The switches of maintenance mode that it names.
+    pub switches: Vec<NeededSwitch>,
     identity: Option<Identity>,
     listeners: Vec<Listening>,
     logs: Vec<Arc<LogFile>>,
@@ -352,6 +356,7 @@ impl Opening<'_> {
             error_log,
             files: loaded.files,
             report: loaded.report,
+            switches: needs.switches.clone(),
             identity,
             listeners,
             logs,

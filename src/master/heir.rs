@@ -79,7 +79,12 @@ impl State {
             | (Event::PredecessorGone, Stage::Accepting(_) | Stage::Accepted) => {
                 self.confirmed(out, now);
             }
-            (Event::Abandoned | Event::PredecessorGone, _) => self.abandoned(out, now),
+            (Event::Abandoned, _) => self.abandoned(out, now),
+            (Event::PredecessorGone, _) => {
+                // Nobody is left to reload.
+                self.again = false;
+                self.abandoned(out, now);
+            }
             _ => {}
         }
     }
@@ -118,8 +123,13 @@ impl State {
 
     /// A worker accepts.
     pub(super) fn heir_committed(&mut self, id: Id, out: &mut Vec<Action>) {
+        // One that has been told to stop meanwhile does not offer itself any more.
+        let running = self.running();
         if let Some(Heir { stage: Stage::Accepting(waiting), .. }) = &mut self.heir {
             waiting.remove(&id);
+            if !running {
+                return;
+            }
             if waiting.is_empty() {
                 self.set_stage(Stage::Accepted);
                 out.push(Action::AnnounceAccepting);
@@ -152,12 +162,35 @@ impl State {
         }
     }
 
-    fn confirmed(&mut self, out: &mut Vec<Action>, now: Instant) {
-        self.heir = None;
-        out.push(Action::TakeOver);
-        for slot in self.empty_slots() {
-            self.spawn(slot, self.generation, out, now);
+    /// Told to stop before it was the server: what it has taken stays with the old master.
+    pub(super) fn heir_stops(&mut self, out: &mut Vec<Action>) {
+        if self.heir.is_none() || !self.running() {
+            return;
         }
+        if std::mem::take(&mut self.again) {
+            out.push(Action::PassReload);
+        }
+        out.push(Action::LeaveListeners);
+    }
+
+    fn confirmed(&mut self, out: &mut Vec<Action>, now: Instant) {
+        let heir = self.heir.take();
+        if !self.running() {
+            // Told to stop before it knew: that goes for those it has to take over as well.
+            out.extend([Action::TakeOver, Action::StopOthers { fast: false }]);
+            return;
+        }
+        if !heir.is_some_and(|heir| matches!(heir.stage, Stage::Accepted)) {
+            // Nobody is left to hear it, but the pid file has to name this one.
+            out.push(Action::AnnounceAccepting);
+        }
+        out.push(Action::TakeOver);
+        if self.accepting {
+            for slot in self.empty_slots() {
+                self.spawn(slot, self.generation, out, now);
+            }
+        }
+        self.accept_again(out, now);
         self.after_change(out, now);
     }
 
@@ -181,3 +214,7 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "heir_tests.rs"]
+mod tests;

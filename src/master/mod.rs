@@ -21,6 +21,7 @@ mod status;
 mod succession;
 mod successor;
 mod supervision;
+pub mod switches;
 mod telling;
 mod upgrade;
 pub mod watch;
@@ -55,6 +56,7 @@ use spawn::{Child, Launch, News};
 use state::State;
 use successor::Successor;
 use supervision::Supervision;
+use switches::Switches;
 use upgrade::Upgrading;
 
 /// How many requests of the control API may wait for the loop.
@@ -89,6 +91,7 @@ pub async fn run(setup: Setup) -> io::Result<u8> {
     let mut master = Master::new(setup, news, asks)?;
     if !master.state.is_heir() {
         master.redirect_stderr();
+        master.begin_switches();
     }
     master.take(Event::Start);
     while !master.done {
@@ -99,6 +102,7 @@ pub async fn run(setup: Setup) -> io::Result<u8> {
             Some(ask) = asked.recv() => master.ask(ask),
             () = until(deadline) => master.take(Event::Tick),
             () = until(master.supervision.deadline()) => master.extend_stop(),
+            () = until(master.switches_deadline()) => master.tend_switches(),
         }
     }
     master.leave(&mut told);
@@ -142,6 +146,7 @@ struct Master {
     files: Files,
     counters: Counters,
     counters_fd: Rc<OwnedFd>,
+    switches: Switches,
     news: UnboundedSender<News>,
     asks: mpsc::Sender<Ask>,
     control: Option<tokio::task::JoinHandle<()>>,
@@ -163,6 +168,7 @@ struct Master {
     predecessor: Option<Predecessor>,
     /// Its age in seconds when it said so, and when that was.
     elder_age: (u64, Instant),
+    elder_pid: u32,
     /// Masters that have been replaced and still finish what they had.
     links: Vec<Link>,
     /// The socket to the process that whoever started the server knows.
@@ -179,6 +185,8 @@ impl Master {
         asks: mpsc::Sender<Ask>,
     ) -> io::Result<Master> {
         let (counters_fd, counters) = counters(setup.inheritance.as_ref())?;
+        let state_file = &setup.generation.process.runtime_state;
+        let switches = Switches::new(setup.inheritance.as_ref(), state_file)?;
         let origin = setup.words.first().map(PathBuf::from).unwrap_or_default();
         let first = !setup.daemon && setup.inheritance.is_none();
         let mut master = Master {
@@ -197,6 +205,7 @@ impl Master {
             files: setup.files,
             counters,
             counters_fd: Rc::new(counters_fd),
+            switches,
             news,
             asks,
             control: None,
@@ -211,6 +220,7 @@ impl Master {
             parent: None,
             predecessor: None,
             elder_age: (0, Instant::now()),
+            elder_pid: 0,
             links: Vec::new(),
             relay: None,
             supervision: Supervision::new(first),
@@ -296,7 +306,7 @@ impl Master {
             Action::Terminate(id) => self.tell(id, ToWorker::Terminate),
             Action::Kill(id) => self.kill(id),
             Action::Fatal(id) => self.tell_fatal(id),
-            Action::CloseListeners => self.current.close_listeners(&self.current.error_log.clone()),
+            Action::CloseListeners => self.close_listeners(),
             Action::ReopenLogs => self.reopen_logs(),
             Action::Exit => self.done = true,
             other => return self.act_on_masters(other),
@@ -311,7 +321,10 @@ impl Master {
             Action::LetSuccessorAccept => return self.let_successor_accept(),
             Action::ShowOld => self.show_old(),
             Action::Measure => return Some(self.measure()),
-            Action::CommitSuccessor { reload } => self.commit_successor(reload),
+            Action::CommitSuccessor { reload } => {
+                self.commit_successor(reload);
+                return Some(Event::Retired(0));
+            }
             Action::DismissSuccessor(id, reason) => self.dismiss_successor(id, reason),
             Action::ForgetSuccessor => self.forget_successor(),
             Action::KillSuccessor(id) => self.kill_successor(id),
@@ -323,7 +336,10 @@ impl Master {
             Action::AnnounceAccepting => self.announce_accepting(),
             Action::AnnounceLost(id, end) => self.announce_lost(id, end),
             Action::GiveUp(id, end) => self.give_up(id, end),
-            Action::TakeOver => self.take_over(),
+            Action::TakeOver => {
+                self.take_over();
+                return Some(Event::Retired(self.links.len()));
+            }
             Action::LeaveListeners => {
                 self.current.leave_listeners(&self.current.error_log.clone());
             }
@@ -365,7 +381,7 @@ impl Master {
     fn start(&self, id: Id, slot: usize, number: event::Generation) -> io::Result<Child> {
         let generation = self.generation(number);
         let (bundle, mut fds) = generation.parcel(slot)?;
-        fds.push(Rc::clone(&self.counters_fd));
+        fds.extend([Rc::clone(&self.counters_fd), Rc::clone(&self.switches.fd)]);
         let environment = generation.process.worker_environment(std::env::vars_os());
         let me = std::process::id();
         let free = self.counters.claim(me).or_else(|| {
@@ -373,7 +389,9 @@ impl Master {
             self.counters.claim(me)
         });
         let counters = free.ok_or_else(|| io::Error::other("too many worker processes"))?;
-        let started = self.launch.start(id, slot, counters, environment, &self.news);
+        let stderr = self.lasting_stderr();
+        let stderr = stderr.as_ref().map(AsFd::as_fd);
+        let started = self.launch.start(id, slot, counters, environment, stderr, &self.news);
         let child = started.inspect_err(|_| self.counters.release(counters))?;
         self.counters.assign(counters, u32::try_from(child.pid.as_raw()).unwrap_or_default());
         let settings = generation.settings(slot);
@@ -408,6 +426,7 @@ impl Master {
             News::Relay(word) => self.hear_for_relay(word),
             News::Said(id, word) => match word {
                 FromWorker::Started => {}
+                FromWorker::Leaving => self.take(Event::Leaving(id)),
                 FromWorker::Drained { cut } => self.upgrading.cut += cut,
                 FromWorker::Ready => self.take(Event::Ready(id)),
                 FromWorker::Prepared { generation } => self.take(Event::Prepared(id, generation)),
@@ -427,6 +446,7 @@ impl Master {
     /// A worker has ended; its number stays known until what follows from it is done.
     fn gone(&mut self, id: Id, end: End) {
         if let Some(child) = self.children.get(&id) {
+            self.switches.gates.bury(child.counters);
             self.counters.release(child.counters);
         }
         self.take(Event::Gone(id, end));
@@ -454,6 +474,7 @@ impl Master {
                 };
                 let _ = reply.send(self.current.files.iter().map(file).collect());
             }
+            other => self.ask_about_switches(other),
         }
     }
 
@@ -467,12 +488,20 @@ impl Master {
 
     fn leave(&mut self, told: &mut UnboundedReceiver<News>) {
         told.close();
+        while let Ok(news) = told.try_recv() {
+            // Whom to stand for; everything else does not matter any more.
+            if let News::Relay(word) = news {
+                self.hear_for_relay(word);
+            }
+        }
         let log = self.log().clone();
         if self.upgrading.plan.is_some() && self.state.has_handed_over() {
             self.tell_milestone(&event::Milestone::Done);
         }
         let pid = &self.current.process.pid;
-        for pid in [pid.clone(), pidfile::oldbin(pid)] {
+        // One that was not to be the server leaves the file to the old master.
+        let ours = self.predecessor.is_none().then(|| pid.clone());
+        for pid in ours.into_iter().chain([pidfile::oldbin(pid)]) {
             if let Err(error) = pidfile::remove(&pid, std::process::id()) {
                 let (pid, cause) = (pid.display(), os_error(&error));
                 log.write(Level::Alert, None, format_args!("unlink() \"{pid}\" failed{cause}"));
@@ -482,8 +511,17 @@ impl Master {
             let _ = std::fs::remove_file(&self.current.process.control);
         }
         log.write(Level::Notice, None, format_args!("exit"));
-        if self.state.has_handed_over() || self.has_living_parent() {
+        if self.state.has_handed_over() {
             self.current.forget_listeners();
+        }
+        self.close_listeners();
+    }
+
+    /// Stops listening. Sockets that another master serves as well stay where they are.
+    fn close_listeners(&mut self) {
+        let log = self.log().clone();
+        if self.has_living_parent() {
+            self.current.leave_listeners(&log);
         }
         self.current.close_listeners(&log);
     }

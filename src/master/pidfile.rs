@@ -100,6 +100,7 @@ impl Kept {
         let Some(hidden) = &self.hidden else { return Ok(()) };
         // Where a successor had to overwrite the file, this name has the successor's id too.
         if !self.is_ours(hidden) {
+            let _ = fs::remove_file(hidden);
             return Err(ErrorKind::NotFound.into());
         }
         fs::rename(hidden, oldbin(&self.path))
@@ -177,6 +178,14 @@ pub fn remove(path: &Path, pid: u32) -> io::Result<bool> {
     match read(path) {
         Ok(Ok(found)) if found == pid => fs::remove_file(path).map(|()| true),
         _ => Ok(false),
+    }
+}
+
+/// Removes what a process that is gone had prepared beside this file.
+pub fn bury_prepared(path: &Path, pid: u32) {
+    let beside = with(path, &format!(".{pid}"));
+    if read(&beside).is_ok_and(|found| found == Ok(pid)) {
+        let _ = fs::remove_file(beside);
     }
 }
 

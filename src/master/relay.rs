@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::notify::Supervisor;
 use crate::ipc::{AsyncChannel, Message, Received};
-use crate::signals::{Signal, Signals};
+use crate::signals::{Heard, Signal, Signals};
 use crate::sys::process::{self, Exit, Pid};
 
 /// How long a word that was said before a signal was sent may take to arrive.
@@ -98,14 +98,14 @@ impl Relay {
     }
 
     /// Waits until there is something to look after: a signal to forward, a death, or a new name.
-    async fn news(&mut self) -> io::Result<Option<Signal>> {
+    async fn news(&mut self) -> io::Result<Option<Heard>> {
         let current = self.current;
         while self.current == current {
             tokio::select! {
                 said = said(&mut self.channel) => self.hear(said),
                 received = self.signals.next() => {
                     let signal = received?.signal;
-                    return Ok((signal != Signal::SIGCHLD).then_some(signal));
+                    return Ok((signal != Signal::SIGCHLD.into()).then_some(signal));
                 }
             }
         }
@@ -146,7 +146,7 @@ impl Relay {
     async fn ended(&mut self) -> Option<u8> {
         let ended = process::wait_any();
         loop {
-            let end = ended.iter().rev().find(|(pid, _)| *pid == self.current);
+            let end = ended.iter().find(|(pid, _)| *pid == self.current);
             let code = match end {
                 Some((_, exit)) => code(*exit),
                 None if process::exists(self.current) => return None,
@@ -169,8 +169,8 @@ async fn said(channel: &mut Option<RelayEnd>) -> io::Result<Received<ToRelay>> {
 }
 
 /// Passes a signal to a master; one that has just ended needs none.
-pub fn forward(master: Pid, signal: Signal) {
-    let _ = process::kill(master, signal);
+pub fn forward(master: Pid, signal: Heard) {
+    let _ = signal.send(master);
 }
 
 /// As a shell tells it.
@@ -437,6 +437,11 @@ mod tests {
             let (relay, far) = relay(&master);
             let scene = async {
                 process::kill(parent, Signal::SIGKILL).unwrap();
+                let status = format!("/proc/{orphan}/status");
+                let ours = format!("PPid:\t{}\n", Pid::this());
+                while !std::fs::read_to_string(&status).unwrap().contains(&ours) {
+                    tokio::task::yield_now().await;
+                }
                 process::kill(orphan, Signal::SIGKILL).unwrap();
                 buried(orphan).await;
                 assert!(process::exists(master.pid));

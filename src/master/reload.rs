@@ -64,6 +64,8 @@ impl Master {
         old.unlink_sockets_not_in(Some(&self.current), &self.current.error_log);
         self.move_pid_file(&old.process.pid);
         self.move_control(&old.process.control);
+        self.move_state_file(&old.process.runtime_state);
+        self.tell_orphans();
         drop(old);
         self.files.prune();
         trace::send_to(self.current.error_log.clone());

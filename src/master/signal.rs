@@ -3,7 +3,7 @@
 use super::event::{End, Event};
 use super::{Master, spawn::Launch};
 use crate::log::Level;
-use crate::signals::Received;
+use crate::signals::{Heard, Received};
 use crate::sys::process::{Exit, Pid, Signal, kill, wait_any};
 
 /// What nginx adds to the line about a signal, and what follows from it.
@@ -22,18 +22,22 @@ fn meaning(signal: Signal, daemon: bool) -> (&'static str, Option<Event>) {
 
 impl Master {
     pub(super) fn signal(&mut self, received: Received) {
-        let (mut note, event) = meaning(received.signal, self.daemon);
-        let changes = received.signal == Signal::SIGUSR2 && self.may_change_binary();
+        let Heard::Named(signal) = received.signal else {
+            self.log().write(Level::Notice, None, format_args!("{received}"));
+            return self.switch_by_signal(received);
+        };
+        let (mut note, event) = meaning(signal, self.daemon);
+        let changes = signal == Signal::SIGUSR2 && self.may_change_binary();
         if changes {
             note = ", changing binary";
         }
         self.log().write(Level::Notice, None, format_args!("{received}{note}"));
-        self.pass_on(received.signal);
+        self.pass_on(signal);
         if let Some(event) = event {
-            self.supervise_signal(received.signal);
+            self.supervise_signal(signal);
             self.take(event);
         }
-        match received.signal {
+        match signal {
             Signal::SIGCHLD => self.reap(),
             Signal::SIGUSR2 if changes => {
                 self.log().write(Level::Notice, None, format_args!("changing binary"));
@@ -62,7 +66,7 @@ impl Master {
             match event {
                 Some(Event::Gone(id, end)) => self.gone(id, end),
                 Some(Event::UndoneGone(id)) => {
-                    self.undone.remove(&id);
+                    self.bury_undone(id);
                     self.sweep_counters();
                     self.take(Event::UndoneGone(id));
                 }
@@ -93,11 +97,22 @@ impl Master {
         let early = successor.is_some_and(|gone| gone.wire.is_some() && gone.ready.workers == 0);
         let when = if early { " before ready" } else { "" };
         let mut text = format!("new binary process {pid} {exit}{when}");
-        let last_words = successor.map(|gone| gone.last_words.borrow().clone());
+        let last_words = successor.map(|gone| {
+            gone.hear_the_rest();
+            gone.last_words.borrow().clone()
+        });
         if let Some(words) = last_words.filter(|words| !words.is_empty()) {
             text = format!("{text}; last words: \"{words}\"");
         }
         self.upgrading.end = text;
+        self.stand_in();
+        if !self.daemon && self.state.has_handed_over() {
+            // If nothing follows, this is how the server has ended.
+            self.code = match exit {
+                Exit::Code(code) => u8::try_from(code).unwrap_or(1),
+                Exit::Signal { number, .. } => u8::try_from(128 + number).unwrap_or(1),
+            };
+        }
         self.sweep_counters();
         self.take(event);
     }

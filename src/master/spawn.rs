@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -74,19 +74,21 @@ impl Child {
 }
 
 impl Launch {
-    /// Starts worker `id`; what it says goes to `news`.
+    /// Starts worker `id`; what it says goes to `news`. Its standard error is ours unless another one
+    /// is given.
     pub fn start(
         &self,
         id: Id,
         slot: usize,
         counters: usize,
         environment: Vec<CString>,
+        stderr: Option<BorrowedFd<'_>>,
         news: &UnboundedSender<News>,
     ) -> io::Result<Child> {
         let (near, far) = ipc::pair()?;
         let channel: AsyncMasterEnd = MasterEnd::into_async(Channel::new(near)?)?;
         let pid = match self {
-            Launch::Exec(program) => execute(program, &far, environment)?,
+            Launch::Exec(program) => execute(program, &far, environment, stderr)?,
             Launch::Here(life) => {
                 let (life, news) = (life(far), news.clone());
                 tokio::task::spawn_local(async move {
@@ -101,9 +103,15 @@ impl Launch {
     }
 }
 
-fn execute(program: &Program, channel: &OwnedFd, mut env: Vec<CString>) -> io::Result<Pid> {
+fn execute(
+    program: &Program,
+    channel: &OwnedFd,
+    mut env: Vec<CString>,
+    stderr: Option<BorrowedFd<'_>>,
+) -> io::Result<Pid> {
     env.push(CString::new(format!("{ROLE_VARIABLE}={}", ipc::WORKER_FD))?);
-    let inherit = [(channel.as_fd(), ipc::WORKER_FD)];
+    let mut inherit = vec![(channel.as_fd(), ipc::WORKER_FD)];
+    inherit.extend(stderr.map(|fd| (fd, 2)));
     exec::spawn(program, &[CString::new(TITLE)?], &env, &inherit)
 }
 

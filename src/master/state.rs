@@ -77,6 +77,13 @@ pub struct State {
     pub(super) heir: Option<Heir>,
     /// Not in the background: somebody supervises this process.
     pub(super) foreground: bool,
+    /// Workers that may still accept although another master is the server.
+    closing: BTreeSet<Id>,
+    /// How long one that does not answer keeps others waiting for that news.
+    closing_until: Option<Instant>,
+    /// Retired masters that still finish what they had. Where a supervisor ends everything with the
+    /// first process, they are waited for.
+    retired: usize,
     /// `max_draining_generations`
     pub most_draining: usize,
 }
@@ -99,6 +106,9 @@ impl State {
             undone: BTreeMap::new(),
             heir: None,
             foreground: false,
+            closing: BTreeSet::new(),
+            closing_until: None,
+            retired: 0,
             most_draining: usize::MAX,
         }
     }
@@ -116,11 +126,12 @@ impl State {
             Phase::Running | Phase::Quitting | Phase::Retired => None,
         };
         let succession = self.succession.as_ref().and_then(Succession::deadline);
+        let closing = self.closing_until;
         let undone = self.undone.values().filter_map(Undone::deadline).min();
         let change = self.change.as_ref().and_then(Change::deadline);
         let respawn = self.slots.values().filter_map(|slot| slot.due).min();
         let respawn = respawn.filter(|_| self.may_respawn());
-        [stop, change, respawn, succession, undone].into_iter().flatten().min()
+        [stop, change, respawn, succession, undone, closing].into_iter().flatten().min()
     }
 
     /// Every worker, and whether it is on its way out.
@@ -155,8 +166,13 @@ impl State {
                 self.committed(id, generation, &mut out, now);
                 self.heir_committed(id, &mut out);
             }
+            Event::Leaving(id) => self.tell_committed(Some(id), &mut out),
             Event::Gone(id, end) => self.gone(id, end, &mut out, now),
             Event::Tick => self.tick(&mut out, now),
+            Event::Retired(count) => {
+                self.retired = count;
+                self.exit_if_done(&mut out);
+            }
             Event::Go | Event::Confirmed | Event::Abandoned | Event::PredecessorGone => {
                 self.heir_step(&event, &mut out, now);
             }
@@ -230,15 +246,33 @@ impl State {
     }
 
     /// Another master is the server now; workers finish what they have.
-    pub(super) fn retire(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn retire(&mut self, out: &mut Vec<Action>, now: Instant) {
         self.phase = Phase::Retired;
         self.accepting = false;
+        self.closing = self.present();
+        self.closing_until = Some(now + STOP_DEADLINE);
         self.send_away(true, |_| true, out);
-        self.tell_when_empty(out);
+        self.tell_committed(None, out);
+    }
+
+    /// A worker accepts no longer, or is gone. When none of the old side's does, the new one is the
+    /// server without any doubt, and whoever waits for that is told.
+    pub(super) fn tell_committed(&mut self, id: Option<Id>, out: &mut Vec<Action>) {
+        if self.phase != Phase::Retired || !self.has_handed_over() {
+            return;
+        }
+        let was_told = id.is_some() && self.closing.is_empty();
+        if let Some(id) = id {
+            self.closing.remove(&id);
+        }
+        if self.closing.is_empty() && !was_told {
+            self.closing_until = None;
+            out.push(Action::Tell(Milestone::Committed));
+        }
     }
 
     /// Nothing is under way any more on the old side, even if its master stays for a while.
-    fn tell_when_empty(&self, out: &mut Vec<Action>) {
+    pub(super) fn tell_when_empty(&self, out: &mut Vec<Action>) {
         if self.phase == Phase::Retired && self.workers.is_empty() {
             out.push(Action::Tell(Milestone::Done));
         }
@@ -379,7 +413,8 @@ impl State {
     }
 
     pub(super) fn exit_if_done(&self, out: &mut Vec<Action>) {
-        if !self.running() && self.workers.is_empty() && !self.has_to_stay() {
+        let waits = self.has_to_stay() || (self.foreground && self.retired > 0);
+        if !self.running() && self.workers.is_empty() && !waits {
             out.push(Action::Exit);
         }
     }
@@ -401,6 +436,7 @@ impl State {
         if worker.life != Life::Leaving && self.running() {
             self.lost(id, &worker, end, out, now);
         }
+        self.tell_committed(Some(id), out);
         self.tell_when_empty(out);
         self.exit_if_done(out);
     }
@@ -437,6 +473,11 @@ impl State {
             self.phase = Phase::Terminating(None);
             out.extend(self.workers.keys().copied().map(Action::Kill));
             out.extend(self.undone.keys().copied().map(Action::KillSuccessor));
+        }
+        if self.closing_until.is_some_and(|at| at <= now) {
+            self.closing_until = None;
+            self.closing.clear();
+            self.tell_committed(None, out);
         }
         self.succession_tick(out, now);
         self.change_overdue(out, now);

@@ -1,12 +1,13 @@
-//! Every event in every state, and what may never happen whatever the order of events.
+//! Every event in every state.
 
-use std::time::{Duration, Instant};
-
-use proptest::prelude::*;
+use std::time::Instant;
 
 use super::super::change::RELOAD_DEADLINE;
 use super::super::event::{Action, End, Event, Id, Plan};
 use super::{BACKOFF_LIMIT, BACKOFF_STEP, HEALTHY, STOP_DEADLINE, State};
+
+#[path = "state_rules_tests.rs"]
+mod rules;
 
 const IN_PLACE: Event = Event::Loaded(Plan { workers: 2, replace: false });
 const REPLACE: Event = Event::Loaded(Plan { workers: 2, replace: true });
@@ -252,7 +253,8 @@ fn terminate_kills_whoever_does_not_obey() {
     let mut state = serving(now);
     state.step(Event::Quit, now);
     let actions = state.step(Event::Terminate, now);
-    assert_eq!(actions, [Action::Terminate(1), Action::Terminate(2)]);
+    let all = [Action::StopOthers { fast: true }, Action::Terminate(1), Action::Terminate(2)];
+    assert_eq!(actions, all);
     assert!(state.step(Event::Terminate, now).is_empty());
     state.step(Event::Gone(1, End::Code(0)), now);
     let late = now + STOP_DEADLINE;
@@ -345,152 +347,4 @@ fn reopening_is_possible_at_any_time() {
     assert_eq!(state.step(Event::Reopen, now), reopen);
     state.step(Event::Quit, now);
     assert_eq!(state.step(Event::Reopen, now), reopen);
-}
-
-fn any_event() -> impl Strategy<Value = Event> {
-    let id = 1..8_u64;
-    let generation = 1..5_u64;
-    let end = prop_oneof![
-        Just(End::Code(0)),
-        Just(End::Code(2)),
-        Just(End::Signal(9)),
-        Just(End::NotStarted)
-    ];
-    let plan = (0..4_usize, any::<bool>());
-    prop_oneof![
-        1 => Just(Event::Quit),
-        1 => Just(Event::Terminate),
-        1 => Just(Event::StopAccepting),
-        6 => Just(Event::Reload),
-        1 => Just(Event::Reopen),
-        6 => Just(Event::Tick),
-        6 => plan.prop_map(|(workers, replace)| Event::Loaded(Plan { workers, replace })),
-        2 => Just(Event::NotLoaded),
-        8 => id.clone().prop_map(Event::Ready),
-        12 => (id.clone(), generation.clone()).prop_map(|(i, g)| Event::Prepared(i, g)),
-        2 => (id.clone(), generation.clone())
-            .prop_map(|(i, g)| Event::Refused(i, g, "no".into())),
-        12 => (id.clone(), generation).prop_map(|(i, g)| Event::Committed(i, g)),
-        4 => (id, end).prop_map(|(i, e)| Event::Gone(i, e)),
-    ]
-}
-
-/// What an observer of the actions believes; every rule is checked as they come.
-#[derive(Default)]
-struct Observer {
-    alive: Vec<Id>,
-    stopping: bool,
-    loading: bool,
-    candidate: bool,
-    waiting: usize,
-    exited: bool,
-}
-
-impl Observer {
-    fn sees(&mut self, action: &Action) {
-        assert!(!self.exited, "{action:?} after the exit");
-        match action {
-            Action::Load => {
-                assert!(!self.loading && !self.candidate, "two reloads at once");
-                assert!(!self.stopping, "a reload after the stop");
-                self.loading = true;
-            }
-            Action::Spawn { id, .. } => {
-                assert!(!self.stopping, "a worker started after the stop");
-                assert!(!self.alive.contains(id));
-                self.alive.push(*id);
-            }
-            Action::Adopt | Action::Discard => {
-                assert!(self.candidate, "{action:?} without a candidate");
-                self.candidate = false;
-            }
-            Action::Answer(_) => assert!(!self.candidate, "answered too early"),
-            Action::Refuse(_) => self.waiting = 0,
-            Action::Prepare(id)
-            | Action::Commit { id, .. }
-            | Action::Abort(id)
-            | Action::Quit { id, .. }
-            | Action::Terminate(id)
-            | Action::Kill(id) => assert!(self.alive.contains(id), "{action:?} to the dead"),
-            Action::Exit => {
-                assert!(self.stopping && self.alive.is_empty());
-                self.exited = true;
-            }
-            // Other masters are not on this stage.
-            _ => {}
-        }
-    }
-
-    fn told(&mut self, event: &Event) {
-        match event {
-            Event::Quit | Event::Terminate => self.stopping = true,
-            Event::Loaded(_) if self.loading => {
-                self.loading = false;
-                self.candidate = true;
-            }
-            Event::NotLoaded => self.loading = false,
-            Event::Gone(id, _) => self.alive.retain(|alive| alive != id),
-            _ => {}
-        }
-    }
-}
-
-proptest! {
-    /// Loading is synchronous in the loop, so its answer always follows `Load` at once.
-    #[test]
-    fn whatever_happens(
-        events in prop::collection::vec((any_event(), 0..3_000_u64, any::<bool>()), 1..60),
-    ) {
-        let mut now = Instant::now();
-        let mut state = State::new(2);
-        let mut observer = Observer::default();
-        let mut queue = vec![Event::Start];
-        for (event, millis, valid) in events {
-            if !matches!(event, Event::Loaded(_) | Event::NotLoaded) {
-                queue.push(event);
-            }
-            while let Some(event) = queue.pop() {
-                if observer.exited {
-                    return Ok(());
-                }
-                observer.told(&event);
-                let actions = state.step(event, now);
-                for action in &actions {
-                    observer.sees(action);
-                    if *action == Action::Load {
-                        let plan = Plan { workers: (millis % 4) as usize, replace: millis % 3 == 0 };
-                        queue.push(if valid { Event::Loaded(plan) } else { Event::NotLoaded });
-                    }
-                }
-                let alive: Vec<Id> = state.workers().map(|(id, _)| id).collect();
-                let mut seen = observer.alive.clone();
-                seen.sort_unstable();
-                prop_assert_eq!(alive, seen);
-            }
-            now += Duration::from_millis(millis);
-        }
-    }
-
-    /// Once it stops, the master leaves when its workers do, and the clock alone ends a fast stop.
-    #[test]
-    fn a_stop_ends(events in prop::collection::vec(any_event(), 0..40), fast in any::<bool>()) {
-        let now = Instant::now();
-        let mut state = State::new(2);
-        state.step(Event::Start, now);
-        for event in events {
-            state.step(event, now);
-        }
-        let stop = if fast { Event::Terminate } else { Event::Quit };
-        let mut last = state.step(stop, now);
-        if fast {
-            state.step(Event::Tick, now + STOP_DEADLINE);
-        }
-        let left: Vec<Id> = state.workers().map(|(id, _)| id).collect();
-        prop_assert!(state.workers().all(|(_, leaving)| leaving));
-        let any_left = !left.is_empty();
-        for id in left {
-            last = state.step(Event::Gone(id, End::Signal(9)), now);
-        }
-        prop_assert!(!any_left || last.contains(&Action::Exit));
-    }
 }

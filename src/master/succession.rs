@@ -76,9 +76,9 @@ impl State {
             Event::SuccessorStarted => self.successor_started(out, now),
             Event::SuccessorReady => self.successor_ready(out, now),
             Event::SuccessorAccepting => self.successor_accepting(out, now),
-            Event::SuccessorTrouble(why) => self.dismiss(why, out, now),
+            Event::SuccessorTrouble(why) => self.dismiss(&why, out, now),
             Event::SuccessorGone(end) => self.successor_gone(end, out, now),
-            Event::Undo => self.dismiss("on request".to_owned(), out, now),
+            Event::Undo => self.dismiss("on request", out, now),
             Event::Measured(sample) => self.measured(sample, out, now),
             Event::UndoneGone(id) => {
                 self.undone.remove(&id);
@@ -187,7 +187,7 @@ impl State {
             return;
         };
         if let Some(why) = watch::verdict(sample) {
-            self.dismiss(why, out, now);
+            self.dismiss(&why, out, now);
         } else if *end <= now {
             self.commit_successor(true, out, now);
         } else {
@@ -203,8 +203,8 @@ impl State {
         succession.stage = Stage::Committed(window.map(|window| now + window));
         let reload = std::mem::take(&mut self.again);
         out.push(Action::CommitSuccessor { reload });
-        out.push(Action::Tell(Milestone::Committed));
-        self.retire(out);
+        self.retire(out, now);
+        self.tell_when_empty(out);
         self.exit_if_done(out);
     }
 
@@ -218,12 +218,17 @@ impl State {
                 Stop::Handed
             }
             Some(Stage::Starting(_) | Stage::Going(_) | Stage::Overlap(_)) => {
-                self.again = false;
-                self.dismiss("the server is shutting down".to_owned(), out, now);
+                // Nobody is started for what is about to end.
+                if let Some(outcome) = self.dismissed("the server is shutting down", out, now) {
+                    out.push(Action::Tell(outcome));
+                }
                 Stop::Alone
             }
             Some(Stage::Committed(_)) => Stop::Retired,
-            None => Stop::Alone,
+            None => {
+                self.heir_stops(out);
+                Stop::Alone
+            }
         }
     }
 
@@ -234,17 +239,21 @@ impl State {
         }
     }
 
-    fn dismiss(&mut self, why: String, out: &mut Vec<Action>, now: Instant) {
-        let Some(Succession { stage, .. }) = &self.succession else { return };
-        let accepted = matches!(stage, Stage::Overlap(_));
-        if matches!(stage, Stage::Committed(_)) {
-            return;
+    fn dismiss(&mut self, why: &str, out: &mut Vec<Action>, now: Instant) {
+        if let Some(outcome) = self.dismissed(why, out, now) {
+            self.undone_told(outcome, out, now);
         }
+    }
+
+    /// Sends the new master away, if it is not the server; answers what there is to tell.
+    fn dismissed(&mut self, why: &str, out: &mut Vec<Action>, now: Instant) -> Option<Milestone> {
+        let Succession { stage, .. } = self.succession.as_ref().filter(|_| self.can_undo())?;
+        let accepted = matches!(stage, Stage::Overlap(_));
         self.succession = None;
         let kill = (!accepted).then_some(now + STOP_DEADLINE);
-        self.send_off(why.clone(), kill, out);
-        let outcome = if accepted { Milestone::Undone(why) } else { Milestone::Refused(why) };
-        self.undone_told(outcome, out, now);
+        self.send_off(why.to_owned(), kill, out);
+        let why = why.to_owned();
+        Some(if accepted { Milestone::Undone(why) } else { Milestone::Refused(why) })
     }
 
     fn send_off(&mut self, why: String, kill: Option<Instant>, out: &mut Vec<Action>) {
@@ -330,3 +339,7 @@ impl State {
         self.last_id
     }
 }
+
+#[cfg(test)]
+#[path = "succession_tests.rs"]
+mod tests;

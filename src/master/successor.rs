@@ -49,6 +49,8 @@ pub(super) struct Successor {
     pub building: (usize, usize),
     /// The last line on its standard error.
     pub last_words: Rc<RefCell<String>>,
+    /// The other end of its standard error, to be read once more when it has ended.
+    errors: OwnedFd,
     /// Our own pid file, while the new one's is in its place.
     pub kept: Option<Kept>,
 }
@@ -82,6 +84,7 @@ impl Successor {
         let pid =
             exec::spawn(start.program, &words, &environment(&named, start.foreign)?, &inherit)?;
         let last_words = Rc::new(RefCell::new(String::new()));
+        let rest = errors.try_clone()?;
         let wire = if start.foreign {
             None
         } else {
@@ -104,8 +107,17 @@ impl Successor {
             begun: Instant::now(),
             building: (0, 0),
             last_words,
+            errors: rest,
             kept: None,
         })
+    }
+
+    /// Reads what it wrote before it ended and nobody has read yet.
+    pub(super) fn hear_the_rest(&self) {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = nix::unistd::read(&self.errors, &mut buffer) {
+            pass_on(&buffer[..read], &self.last_words);
+        }
     }
 
     pub(super) fn send(&self, message: &ToSuccessor, fds: &[BorrowedFd<'_>]) {
@@ -140,11 +152,14 @@ fn environment(sockets: &str, foreign: bool) -> io::Result<Vec<CString>> {
 async fn listen(mut errors: pipe::Receiver, last_words: Rc<RefCell<String>>) {
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = errors.read(&mut buffer).await {
-        let heard = &buffer[..read];
-        let _ = io::stderr().write_all(heard);
-        let text = String::from_utf8_lossy(heard);
-        if let Some(line) = text.lines().rfind(|line| !line.trim().is_empty()) {
-            line.trim().clone_into(&mut last_words.borrow_mut());
-        }
+        pass_on(&buffer[..read], &last_words);
+    }
+}
+
+fn pass_on(heard: &[u8], last_words: &RefCell<String>) {
+    let _ = io::stderr().write_all(heard);
+    let text = String::from_utf8_lossy(heard);
+    if let Some(line) = text.lines().rfind(|line| !line.trim().is_empty()) {
+        line.trim().clone_into(&mut last_words.borrow_mut());
     }
 }

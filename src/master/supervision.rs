@@ -120,6 +120,16 @@ impl Master {
         Ok(())
     }
 
+    /// The successor has ended, and this master may be what is left of the server: the process in the
+    /// foreground, which cannot see that, goes by this one.
+    pub(super) fn stand_in(&self) {
+        if let Some(relay) = self.relay.as_ref().filter(|_| !self.supervision.first)
+            && self.state.has_handed_over()
+        {
+            tell_relay(relay, &ToRelay::Current { pid: Pid::this().as_raw() });
+        }
+    }
+
     pub(super) fn hear_for_relay(&mut self, word: ToRelay) {
         match word {
             ToRelay::Notify { lines } => self.notify(&lines),

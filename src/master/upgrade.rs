@@ -134,6 +134,7 @@ impl Master {
             attach(Attached::Control, Rc::clone(control));
         }
         attach(Attached::Counters, Rc::clone(&self.counters_fd));
+        attach(Attached::Gates, Rc::clone(&self.switches.fd));
         attach(Attached::Stderr, Rc::new(io::stderr().as_fd().try_clone_to_owned()?));
         if let Launch::Exec(program) = &self.launch {
             attach(Attached::Program, Rc::new(program.as_fd().try_clone_to_owned()?));
@@ -298,10 +299,28 @@ impl Master {
 
     pub(super) fn forget_successor(&mut self) {
         self.remember();
+        self.bury_pid_file();
         if let Some(kept) = self.upgrading.successor.take().and_then(|mut gone| gone.kept.take())
             && self.state.is_serving()
         {
             self.restore_pid_file(&kept);
+        }
+    }
+
+    /// A successor that was sent away has ended.
+    pub(super) fn bury_undone(&mut self, id: Id) {
+        if let Some(gone) = self.undone.remove(&id) {
+            let pid = u32::try_from(gone.pid.as_raw()).unwrap_or_default();
+            pidfile::bury_prepared(&self.current.process.pid, pid);
+        }
+    }
+
+    /// A new master that was killed leaves the pid file it had prepared.
+    fn bury_pid_file(&self) {
+        if let Some(gone) = &self.upgrading.successor {
+            let pid = u32::try_from(gone.pid.as_raw()).unwrap_or_default();
+            let path = Some(&gone.ready.pid_file).filter(|path| !path.as_os_str().is_empty());
+            pidfile::bury_prepared(path.unwrap_or(&self.current.process.pid), pid);
         }
     }
 
@@ -321,6 +340,7 @@ impl Master {
         let log = self.log().clone();
         let text = "the new master is gone, serving again";
         log.write(Level::Alert, None, format_args!("{text}"));
+        self.code = 0;
         let path = self.current.process.pid.clone();
         if let Err(error) = pidfile::write(&path, std::process::id()) {
             let (path, cause) = (path.display(), os_error(&error));
@@ -328,6 +348,7 @@ impl Master {
         }
         let _ = std::fs::remove_file(pidfile::oldbin(&path));
         self.current.listen_again(&log);
+        self.begin_switches();
         self.serve_control_again();
     }
 }

@@ -42,6 +42,7 @@ pub fn main(channel: RawFd) -> ExitCode {
         },
         // The master has gone before it said anything.
         Ok((None, _)) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("proxyd: [emerg] worker process: {error}");
             ExitCode::from(FATAL)
