@@ -4,14 +4,21 @@
 //! at `DEADLINE`. Tests share nothing, so they run in parallel.
 
 mod client;
+mod control;
+mod daemon;
 mod directory;
+pub mod impostor;
 mod load;
 mod origin;
 mod ports;
 mod process;
 mod response;
 mod server;
+mod setup;
+mod site;
 pub mod system;
+pub mod traffic;
+pub mod version;
 mod websocket;
 
 use std::env;
@@ -21,12 +28,15 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use client::{Client, End};
+pub use daemon::Daemon;
 pub use directory::Directory;
 pub use load::Load;
 pub use origin::Origin;
 pub use ports::Port;
 pub use response::Response;
-pub use server::{Server, Setup};
+pub use server::Server;
+pub use setup::Setup;
+pub use site::{Said, Site};
 pub use websocket::{Frame, WebSocket, accept_websocket};
 
 /// The longest a test waits for anything.

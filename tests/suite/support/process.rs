@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,21 +23,27 @@ pub struct Process {
     gone: UnixStream,
     waiter: Option<JoinHandle<ExitStatus>>,
     messages: mpsc::Receiver<Vec<u8>>,
+    output: Option<mpsc::Receiver<Vec<u8>>>,
     status: Option<ExitStatus>,
 }
 
 impl Process {
     /// Starts the program inside `directory`.
     pub fn spawn(command: &mut Command, directory: &Path) -> Process {
-        command
-            .process_group(0)
-            .current_dir(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        Process::start(command.stdout(Stdio::null()), directory)
+    }
+
+    /// The same, and what it writes to standard output is kept as well.
+    pub fn spawn_heard(command: &mut Command, directory: &Path) -> Process {
+        Process::start(command.stdout(Stdio::piped()), directory)
+    }
+
+    fn start(command: &mut Command, directory: &Path) -> Process {
+        command.process_group(0).current_dir(directory).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program under test starts");
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-        let messages = collect_messages(&mut child);
+        let messages = collect(child.stderr.take().expect("a piped stderr"));
+        let output = child.stdout.take().map(collect);
         let (gone, held) = UnixStream::pair().expect("a socket pair");
         let waiter = thread::spawn(move || {
             let status = child.wait().expect("a status");
@@ -50,6 +56,7 @@ impl Process {
             gone,
             waiter: Some(waiter),
             messages,
+            output,
             status: None,
         }
     }
@@ -76,6 +83,12 @@ impl Process {
     pub fn messages(&self, limit: Duration) -> String {
         let bytes = self.messages.recv_timeout(limit).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The same of standard output, if it is heard.
+    pub fn output(&self, limit: Duration) -> String {
+        let bytes = self.output.as_ref().and_then(|output| output.recv_timeout(limit).ok());
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
     /// Sends a signal to the process alone, unless it is known to be gone.
@@ -129,12 +142,11 @@ impl Drop for Process {
     }
 }
 
-fn collect_messages(child: &mut Child) -> mpsc::Receiver<Vec<u8>> {
+fn collect(mut source: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
-    let mut stderr = child.stderr.take().expect("a piped stderr");
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _ = stderr.read_to_end(&mut bytes);
+        let _ = source.read_to_end(&mut bytes);
         let _ = sender.send(bytes);
     });
     receiver

@@ -6,6 +6,10 @@ use super::origin::Peer;
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
+/// What follows the request line of a client that wants a websocket.
+pub const HANDSHAKE: &str = "Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 /// One unfragmented frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -78,10 +82,7 @@ pub struct WebSocket(pub Client);
 impl WebSocket {
     /// Asks for the upgrade and checks the answer.
     pub fn open(mut client: Client, path: &str) -> WebSocket {
-        client.send(format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-        ));
+        client.send(format!("GET {path} HTTP/1.1\r\n{HANDSHAKE}"));
         let answer = client.response_head();
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(answer.header("Upgrade"), Some("websocket"));
