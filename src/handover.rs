@@ -61,6 +61,8 @@ pub enum Attached {
     Control,
     /// The counters' shared memory.
     Counters,
+    /// The gates' shared memory: what is closed for maintenance, and who is under way.
+    Gates,
     /// Where the old master's standard error goes.
     Stderr,
     /// The configuration to use instead of reading one: the new program has written it itself once.
@@ -181,6 +183,8 @@ pub enum FromSuccessor {
         #[serde(default)]
         fast: bool,
     },
+    /// To a retired master: another one has taken over since, and it will not be wanted back.
+    Superseded,
     #[serde(other)]
     Unknown,
 }

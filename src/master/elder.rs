@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use super::event::{End, Event, Id};
 use super::inheritance::{Elder, Inheritance};
 use super::plan::Previous;
+use super::relay::ToRelay;
 use super::spawn::News;
+use super::supervision::tell_relay;
 use super::wire::Wire;
 use super::{Master, pidfile};
 use crate::handover::{Attached, FromSuccessor, Hello, Ready, Retired, ToSuccessor, sort, take};
@@ -218,6 +220,14 @@ impl Master {
         self.say(&FromSuccessor::WorkerLost { text });
     }
 
+    pub(super) fn announce_stop(&self, whole: Option<bool>) {
+        let text = "the new master was told to stop".to_owned();
+        self.say(&match whole {
+            Some(fast) => FromSuccessor::Stop { fast },
+            None => FromSuccessor::Failed { text },
+        });
+    }
+
     pub(super) fn give_up(&mut self, id: Id, end: End) {
         let text = match self.refusal.take() {
             Some(text) => text,
@@ -244,6 +254,10 @@ impl Master {
     pub(super) fn take_over(&mut self) {
         let text = "this process is the server now";
         self.log().write(Level::Notice, None, format_args!("{text}"));
+        if let Some(relay) = &self.relay {
+            // The old master may have died before it could say so.
+            tell_relay(relay, &ToRelay::Current { pid: Pid::this().as_raw() });
+        }
         self.unexpend();
         self.begin_switches();
         self.take_control();

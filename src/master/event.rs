@@ -19,6 +19,8 @@ pub enum Event {
     Quit,
     /// The successor of this retired master wants it gone: at once, or when nothing is under way.
     Hurry { fast: bool },
+    /// Another master has taken over from the successor of this retired master.
+    Superseded,
     /// `HUP`, or a reload asked for over the control API.
     Reload,
     /// `USR1`.
@@ -212,6 +214,9 @@ pub enum Action {
     AnnounceAccepting,
     /// Tell the old master that a worker has ended.
     AnnounceLost(Id, End),
+    /// Tell the old master that this one was told to stop: for itself, or (`fast` or not) for the whole
+    /// server, as a clock decides and the pid file names this one.
+    AnnounceStop(Option<bool>),
     /// Tell the old master that this will not do; then leave.
     GiveUp(Id, End),
     /// Take what the server has: control socket, links to retired masters.

@@ -163,10 +163,11 @@ impl State {
     }
 
     /// Told to stop before it was the server: what it has taken stays with the old master.
-    pub(super) fn heir_stops(&mut self, out: &mut Vec<Action>) {
-        if self.heir.is_none() || !self.running() {
-            return;
-        }
+    pub(super) fn heir_stops(&mut self, fast: bool, out: &mut Vec<Action>) {
+        let Some(heir) = self.heir.as_ref().filter(|_| self.running()) else { return };
+        // While a clock decides, whoever goes by the pid file means the server, not this half of it.
+        let whole = !heir.manual && matches!(heir.stage, Stage::Accepted);
+        out.push(Action::AnnounceStop(whole.then_some(fast)));
         if std::mem::take(&mut self.again) {
             out.push(Action::PassReload);
         }

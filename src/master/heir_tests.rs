@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::super::event::{Action, End, Event, Id};
+use super::super::event::{Action, End, Event, Id, Plan};
 use super::super::state::{STOP_DEADLINE, State};
 
 const CRASH: End = End::Signal(11);
@@ -240,6 +240,21 @@ fn where_a_person_decides_it_reloads_while_both_accept() {
     assert_eq!(new.step(Event::Reload).last(), Some(&Action::Load));
     let actions = new.step(Event::Abandoned);
     assert!(actions.contains(&Action::Refuse("the server is shutting down")), "{actions:?}");
+
+    let mut new = New::accepted(None, true);
+    new.step(Event::Reload);
+    new.step(Event::Loaded(Plan { workers: 3, replace: true }));
+    let actions = new.step(Event::Gone(4, End::Code(2)));
+    assert!(actions.contains(&Action::Discard), "{actions:?}");
+    assert!(!actions.contains(&Action::AnnounceLost(4, End::Code(2))), "that is not the program");
+}
+
+#[test]
+fn told_once_more_it_hurries_while_it_finishes() {
+    let mut new = New::accepted(None, false);
+    new.step(Event::Abandoned);
+    let actions = new.step(Event::Quit);
+    assert!(actions.ends_with(&[1, 2, 3].map(|id| Action::Quit { id, replaced: false })));
 }
 
 #[test]
@@ -267,7 +282,7 @@ fn told_to_stop_it_leaves_the_addresses_to_the_old_master() {
         for (event, fast) in [(Event::Quit, false), (Event::Terminate, true)] {
             let mut new = stage(None, true);
             let actions = new.step(event.clone());
-            assert!(actions.contains(&Action::LeaveListeners), "{actions:?}");
+            assert_eq!(actions[..2], [Action::AnnounceStop(None), Action::LeaveListeners]);
             assert!(actions.contains(&Action::StopOthers { fast }), "{actions:?}");
             assert_eq!(terminated(&actions), if fast { 3 } else { 0 });
             assert!(!new.step(event).contains(&Action::LeaveListeners), "once");

@@ -155,6 +155,8 @@ struct Master {
     /// Who waits for the reload in hand, and who for the next one.
     waiting: Vec<oneshot::Sender<ReloadOutcome>>,
     next: Vec<oneshot::Sender<ReloadOutcome>>,
+    /// When the last reload ended, and how.
+    last_reload: Option<(Instant, ReloadOutcome)>,
     /// Why the configuration could not be loaded.
     rejected: Report,
     /// Why a worker of a master that is to take over cannot use its configuration.
@@ -212,6 +214,7 @@ impl Master {
             control_socket: None,
             waiting: Vec::new(),
             next: Vec::new(),
+            last_reload: None,
             rejected: Report::default(),
             refusal: None,
             upgrading: Upgrading::default(),
@@ -335,6 +338,7 @@ impl Master {
             Action::AnnounceReady => return self.announce_ready(),
             Action::AnnounceAccepting => self.announce_accepting(),
             Action::AnnounceLost(id, end) => self.announce_lost(id, end),
+            Action::AnnounceStop(whole) => self.announce_stop(whole),
             Action::GiveUp(id, end) => self.give_up(id, end),
             Action::TakeOver => {
                 self.take_over();

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -131,6 +132,7 @@ impl Master {
             }
         };
         tell(&mut self.waiting, &outcome);
+        self.last_reload = Some((Instant::now(), outcome));
         self.supervise_reloaded();
     }
 

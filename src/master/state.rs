@@ -271,6 +271,12 @@ impl State {
         }
     }
 
+    /// Waits no longer for workers that may still accept; says whether there were any.
+    pub(super) fn stop_closing(&mut self) -> bool {
+        self.closing_until = None;
+        !std::mem::take(&mut self.closing).is_empty()
+    }
+
     /// Nothing is under way any more on the old side, even if its master stays for a while.
     pub(super) fn tell_when_empty(&self, out: &mut Vec<Action>) {
         if self.phase == Phase::Retired && self.workers.is_empty() {
@@ -326,7 +332,7 @@ impl State {
         if matches!(self.phase, Phase::Terminating(_)) {
             return;
         }
-        let stop = self.stop_decides(out, now);
+        let stop = self.stop_decides(true, out, now);
         self.give_up_return();
         self.no_more_changes(out);
         if stop == Stop::Alone {
@@ -336,6 +342,9 @@ impl State {
     }
 
     pub(super) fn terminate_workers(&mut self, out: &mut Vec<Action>, now: Instant) {
+        if self.stop_closing() {
+            out.push(Action::Tell(Milestone::Committed));
+        }
         self.phase = Phase::Terminating(Some(now + STOP_DEADLINE));
         for (id, worker) in &mut self.workers {
             worker.life = Life::Leaving;
@@ -345,12 +354,17 @@ impl State {
     }
 
     fn quit(&mut self, out: &mut Vec<Action>, now: Instant) {
-        match self.stop_decides(out, now) {
+        match self.stop_decides(false, out, now) {
             Stop::Alone if self.running() => {}
             // Told once more: nobody waits for idle connections any longer.
             Stop::Retired => return self.hurry(false, out, now),
+            Stop::Alone if self.phase == Phase::Retired => return self.hurry(false, out, now),
             Stop::Alone | Stop::Handed => return,
         }
+        self.quit_alone(out);
+    }
+
+    fn quit_alone(&mut self, out: &mut Vec<Action>) {
         out.push(Action::StopOthers { fast: false });
         // Those that leave because others followed need not wait for idle connections any more.
         let leaving = self.workers.iter().filter(|(_, worker)| worker.life == Life::Leaving);
@@ -362,12 +376,21 @@ impl State {
         self.exit_if_done(out);
     }
 
-    /// A retired master is to be gone sooner.
+    /// A retired master is to be gone sooner; or the new master, which the pid file names, was told
+    /// to stop, and that means both.
     pub(super) fn hurry(&mut self, fast: bool, out: &mut Vec<Action>, now: Instant) {
+        if self.running() && self.can_undo() {
+            self.dismiss_for_good(out, now);
+            if fast {
+                return self.terminate(out, now);
+            }
+            return self.quit_alone(out);
+        }
         if self.phase != Phase::Retired {
             return;
         }
         self.give_up_return();
+        out.push(Action::StopOthers { fast });
         if fast {
             self.terminate_workers(out, now);
             return;
@@ -414,7 +437,8 @@ impl State {
 
     pub(super) fn exit_if_done(&self, out: &mut Vec<Action>) {
         let waits = self.has_to_stay() || (self.foreground && self.retired > 0);
-        if !self.running() && self.workers.is_empty() && !waits {
+        let said = out.last() == Some(&Action::Exit);
+        if !self.running() && self.workers.is_empty() && !waits && !said {
             out.push(Action::Exit);
         }
     }
@@ -443,10 +467,11 @@ impl State {
 
     /// A worker that was wanted is gone.
     fn lost(&mut self, id: Id, worker: &Worker, end: End, out: &mut Vec<Action>, now: Instant) {
-        if self.heir_lost(id, end, out, now) {
+        let newcomer = worker.generation != self.generation;
+        // One of a reload that comes to nothing says nothing about the program.
+        if !newcomer && self.heir_lost(id, end, out, now) {
             return;
         }
-        let newcomer = worker.generation != self.generation;
         if end == End::Code(2) {
             out.push(Action::Fatal(id));
         } else if !newcomer {

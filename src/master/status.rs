@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Master;
 use super::spawn::Launch;
-use crate::control::upgrade::{GenerationStatus, Status};
+use crate::control::upgrade::{GenerationStatus, Reload, Status};
 use crate::version;
 
 impl Master {
@@ -26,6 +26,12 @@ impl Master {
             change: self.change_in_hand(),
             rollback: self.previous.as_ref().map(|previous| previous.version.clone()),
             generations: self.generations(),
+            reload: self.last_reload.as_ref().map(|(at, outcome)| Reload {
+                age: at.elapsed().as_secs(),
+                done: outcome.done,
+                logs: outcome.logs.clone(),
+            }),
+            switches: self.all_switches(),
         }
     }
 

@@ -79,6 +79,10 @@ impl State {
             Event::SuccessorTrouble(why) => self.dismiss(&why, out, now),
             Event::SuccessorGone(end) => self.successor_gone(end, out, now),
             Event::Undo => self.dismiss("on request", out, now),
+            Event::Superseded => {
+                self.give_up_return();
+                self.exit_if_done(out);
+            }
             Event::Measured(sample) => self.measured(sample, out, now),
             Event::UndoneGone(id) => {
                 self.undone.remove(&id);
@@ -211,24 +215,28 @@ impl State {
     /// What a final stop means to an upgrade in hand. Where both accept, and the pid file names the new
     /// one already, telling the old one to stop means that the new one stays; in the foreground, and
     /// before, it means the whole server.
-    pub(super) fn stop_decides(&mut self, out: &mut Vec<Action>, now: Instant) -> Stop {
+    pub(super) fn stop_decides(&mut self, fast: bool, out: &mut Vec<Action>, now: Instant) -> Stop {
         match self.succession.as_ref().map(|succession| succession.stage) {
             Some(Stage::Overlap(_)) if !self.foreground => {
                 self.commit_successor(false, out, now);
                 Stop::Handed
             }
             Some(Stage::Starting(_) | Stage::Going(_) | Stage::Overlap(_)) => {
-                // Nobody is started for what is about to end.
-                if let Some(outcome) = self.dismissed("the server is shutting down", out, now) {
-                    out.push(Action::Tell(outcome));
-                }
+                self.dismiss_for_good(out, now);
                 Stop::Alone
             }
             Some(Stage::Committed(_)) => Stop::Retired,
             None => {
-                self.heir_stops(out);
+                self.heir_stops(fast, out);
                 Stop::Alone
             }
+        }
+    }
+
+    /// Sends the new master away because all is about to end: nobody is started any more.
+    pub(super) fn dismiss_for_good(&mut self, out: &mut Vec<Action>, now: Instant) {
+        if let Some(outcome) = self.dismissed("the server is shutting down", out, now) {
+            out.push(Action::Tell(outcome));
         }
     }
 
@@ -279,6 +287,8 @@ impl State {
     fn successor_gone(&mut self, end: End, out: &mut Vec<Action>, now: Instant) {
         let Some(Succession { stage, .. }) = self.succession.take() else { return };
         out.push(Action::ForgetSuccessor);
+        // Whether nobody was told yet that it had become the server.
+        let early = self.stop_closing();
         match stage {
             Stage::Starting(_) | Stage::Going(_) => {
                 self.undone_told(Milestone::Refused(String::new()), out, now);
@@ -286,12 +296,24 @@ impl State {
             // The log has how it ended.
             Stage::Overlap(_) => self.undone_told(Milestone::Undone(String::new()), out, now),
             Stage::Committed(Some(_)) if end != End::Code(0) => {
+                if early {
+                    out.push(Action::Tell(Milestone::Undone(String::new())));
+                }
                 out.push(Action::Return);
                 self.resume(out, now);
             }
-            // The server has been stopped, and this is the process its supervisor knows.
-            Stage::Committed(_) if self.foreground => self.hurry(false, out, now),
-            Stage::Committed(_) => self.exit_if_done(out),
+            Stage::Committed(_) => {
+                if early {
+                    out.push(Action::Tell(Milestone::Committed));
+                }
+                if self.foreground {
+                    // The server has stopped, and this is the process its supervisor knows. If it
+                    // was a crash, the supervisor has to know soon.
+                    self.hurry(end != End::Code(0), out, now);
+                } else {
+                    self.exit_if_done(out);
+                }
+            }
         }
     }
 
@@ -318,12 +340,19 @@ impl State {
 
     /// It did not get ready; it may not even listen any more.
     fn overdue(&mut self, out: &mut Vec<Action>, now: Instant) {
-        let Some(Succession { order, .. }) = self.succession.take() else { return };
+        let Some(Succession { order, stage }) = self.succession.take() else { return };
         let id = self.next_id();
         self.undone.insert(id, Undone { kill: None });
         out.push(Action::DismissSuccessor(id, "not ready in time".to_owned()));
         out.push(Action::KillSuccessor(id));
-        self.undone_told(Milestone::Late(order.patience), out, now);
+        let outcome = match stage {
+            Stage::Going(_) => {
+                let time = GO_DEADLINE.as_secs();
+                Milestone::Refused(format!("its workers do not accept after {time} s; killed"))
+            }
+            _ => Milestone::Late(order.patience),
+        };
+        self.undone_told(outcome, out, now);
     }
 
     /// Whether this master has to stay although it has nothing to do: it may have to return, or a

@@ -51,6 +51,7 @@ fn told_to_terminate_while_both_accept_the_old_one_hands_over_and_is_gone() {
         let mut old = stage(order, false);
         let actions = old.step(Event::Terminate);
         assert_eq!(actions[0], KEEP);
+        assert!(actions.contains(&told(Milestone::Committed)), "{actions:?}");
         assert!(actions.ends_with(&[Action::Terminate(1), Action::Terminate(2)]));
         assert!(!actions.iter().any(|action| matches!(action, Action::StopOthers { .. })));
         assert_eq!(old.after(STOP_DEADLINE).step(Event::Tick), [Action::Kill(1), Action::Kill(2)]);

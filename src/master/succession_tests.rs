@@ -221,8 +221,8 @@ fn one_that_does_not_begin_to_accept_is_killed_at_once() {
     assert_eq!(old.left(), Some(GO_DEADLINE));
     let actions = old.after(GO_DEADLINE).step(Event::Tick);
     let away = [dismissed(3, "not ready in time"), Action::KillSuccessor(3)];
-    assert_eq!(actions[..2], away);
-    assert!(matches!(actions[2..], [Action::Tell(Milestone::Late(_))]), "{actions:?}");
+    let why = "its workers do not accept after 10 s; killed";
+    assert_eq!(actions, [&away[..], &[refused(why)]].concat());
     old.serves_alone();
 }
 
@@ -377,6 +377,22 @@ fn a_new_master_that_dies_within_the_window_is_replaced_by_the_old_one() {
 }
 
 #[test]
+fn who_waits_is_told_how_it_ended_even_if_the_new_master_dies_at_once() {
+    let commit = || {
+        let mut old = Old::going(Order { watch: Duration::ZERO, ..CLOCK }, false);
+        old.step(Event::SuccessorAccepting);
+        old.step(Event::Leaving(1));
+        old
+    };
+    let actions = commit().step(Event::SuccessorGone(CRASH));
+    assert_eq!(actions[..3], [Action::ForgetSuccessor, undone(""), Action::Return]);
+    let actions = commit().step(Event::SuccessorGone(End::Code(0)));
+    assert_eq!(actions, [Action::ForgetSuccessor, told(Milestone::Committed)]);
+    let actions = commit().step(Event::Terminate);
+    assert_eq!(actions.iter().filter(|it| **it == told(Milestone::Committed)).count(), 1);
+}
+
+#[test]
 fn the_old_one_does_not_return_after_the_window() {
     let mut old = Old::committed(false);
     old.after(WINDOW).step(Event::Tick);
@@ -414,7 +430,10 @@ fn whoever_stops_the_new_master_stops_the_old_one_with_it() {
     assert_eq!(old.after(STOP_DEADLINE).step(Event::Tick), [Action::Kill(1), Action::Kill(2)]);
     assert_eq!(old.emptied().last(), Some(&Action::Exit));
 
-    assert_eq!(Old::overlap(CLOCK, false).step(Event::Hurry { fast: true }), [], "not its word");
+    // While both are watched, that was meant for the server.
+    let actions = Old::overlap(CLOCK, false).step(Event::Hurry { fast: true });
+    assert!(matches!(&actions[0], Action::DismissSuccessor(..)), "{actions:?}");
+    assert!(actions.ends_with(&[Action::Terminate(1), Action::Terminate(2)]), "{actions:?}");
 }
 
 #[test]

@@ -26,8 +26,6 @@ impl Stage {
                 queue.extend(self.act(who, action));
             }
         }
-        // Both were told to stop.
-        self.stopped |= self.declined && self.old.state.has_handed_over();
     }
 
     fn act(&mut self, who: Who, action: Action) -> Option<Event> {
@@ -92,6 +90,11 @@ impl Stage {
                 assert_eq!((self.hand, self.oldbin), (Hand::Full, true));
                 self.lost |= !self.new.alive && !self.old.may_return();
                 self.committed = true;
+                // Both were told to stop, or the new one was at the very moment it became the server.
+                self.stopped |= self.declined;
+                let said =
+                    |word: &Event| matches!(word, Event::SuccessorTrouble(_) | Event::Hurry { .. });
+                assert!(!self.declined || self.old.is_told(said), "it is known to stop");
                 self.say(New, Event::Confirmed);
                 if reload {
                     self.send(New, Event::Reload);
@@ -130,11 +133,14 @@ impl Stage {
         match action {
             Action::AnnounceReady => self.say(Old, Event::SuccessorReady),
             Action::AnnounceAccepting => {
-                self.raced |= self.old.runs() && self.hand != Hand::Full;
                 self.pid = Some(New);
                 self.say(Old, Event::SuccessorAccepting);
             }
             Action::AnnounceLost(..) => self.say(Old, Event::SuccessorTrouble("crash".into())),
+            Action::AnnounceStop(Some(fast)) => self.say(Old, Event::Hurry { fast: *fast }),
+            Action::AnnounceStop(None) => {
+                self.say(Old, Event::SuccessorTrouble("told to stop".into()))
+            }
             Action::GiveUp(..) => {
                 self.new.code = 1;
                 self.lost |= !self.old.alive;
@@ -162,6 +168,13 @@ impl Stage {
     fn send(&mut self, to: Who, signal: Event) {
         if self.side(to).alive {
             self.side(to).signals.push(signal);
+        }
+    }
+
+    /// The new one's pid file may have come after the old one's was put back.
+    fn reclaim(&mut self) {
+        if self.old.runs() && self.pid == Some(New) {
+            self.pid = Some(Old);
         }
     }
 
@@ -220,8 +233,18 @@ impl Stage {
             Event::PredecessorGone if self.linked => Event::Retired(0),
             word => word,
         };
-        // Of one that was sent away nothing is heard any more.
+        if (who, &word) == (Old, &Event::SuccessorAccepting) && self.hand != Hand::Full {
+            self.reclaim();
+        }
+        // Of one that was sent away nothing else is heard any more.
         if who == New || self.hand == Hand::Full || matches!(word, Event::Hurry { .. }) {
+            // Told to stop while both were watched, the new one has passed it on: both stop.
+            let hurried = who == Old && matches!(word, Event::Hurry { .. });
+            let both = self.old.runs() && self.old.state.can_undo() && self.hand == Hand::Full;
+            self.stopped |= hurried && both;
+            if hurried && self.old.runs() && !both {
+                return;
+            }
             self.take(who, word);
         }
     }
@@ -235,6 +258,7 @@ impl Stage {
         match (signals.swap_remove(which), self.hand) {
             (Event::SuccessorGone(_), Hand::Undone(id)) => {
                 self.hand = Hand::Empty;
+                self.reclaim();
                 self.take(Old, Event::UndoneGone(id));
             }
             (Event::Quit, _) => self.stop(who, false),
@@ -280,7 +304,7 @@ impl Stage {
         let was_to_return = who == Old && self.old.may_return() && !self.new.alive;
         self.take(who, event);
         self.stopped |= served && !(who == Old && self.old.state.has_handed_over());
-        self.stopped |= was_heir && !self.old.alive;
+        self.stopped |= was_heir && !self.old.runs();
         self.lost |= was_to_return;
     }
 

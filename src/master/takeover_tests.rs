@@ -187,8 +187,6 @@ struct Stage {
     went: bool,
     /// It has links to those before it.
     linked: bool,
-    /// The new pid file came when the new master was not wanted any more.
-    raced: bool,
     /// The new master was told to stop before it was the server.
     declined: bool,
     /// A person wants no server at all.
@@ -220,7 +218,6 @@ impl Stage {
             oldbin: false,
             went: false,
             linked: false,
-            raced: false,
             declined: false,
             stopped: false,
             lost: false,
@@ -334,8 +331,12 @@ impl Stage {
         assert!(self.old.serves() || self.new.serves() || self.is_about_to_serve(), "no server");
         let right = match self.pid {
             Some(Old) => self.old.alive || self.new.is_told(|word| *word == Event::PredecessorGone),
-            Some(New) if self.new.alive => !matches!(self.hand, Hand::Undone(_)) || self.raced,
-            Some(New) => self.old_hears_of_the_end() || self.raced,
+            // It came late, and the old one is about to hear of it.
+            Some(New) if matches!(self.hand, Hand::Undone(_)) => {
+                self.old_hears_of_the_end()
+                    || self.old.is_told(|word| *word == Event::SuccessorAccepting)
+            }
+            Some(New) => self.new.alive || self.old_hears_of_the_end(),
             None => false,
         };
         assert!(right, "the pid file names {:?}", self.pid);
@@ -350,16 +351,17 @@ impl Stage {
         let given =
             |word: &Event| matches!(word, Event::Go | Event::Confirmed | Event::PredecessorGone);
         let new = self.new.is_heir() && self.new.is_told(given);
-        let trouble = |word: &Event| matches!(word, Event::SuccessorTrouble(_));
+        let trouble =
+            |word: &Event| matches!(word, Event::SuccessorTrouble(_) | Event::Hurry { .. });
         let waits = self.old.runs() || self.old.may_return();
         let old = waits && (self.old_hears_of_the_end() || self.old.is_told(trouble));
-        new || old || self.old.runs() && self.declined
+        new || old
     }
 
     /// What has to hold when everything has come to its end.
     fn verdict(&self) {
         let outcomes = self.outcomes.iter().filter(|outcome| is_last(outcome)).count();
-        let decided = outcomes == 1 || self.committed || self.old.state.in_manual_overlap();
+        let decided = outcomes == 1 || self.old.state.in_manual_overlap();
         assert!(decided || self.forgot, "{:?}", self.outcomes);
         if self.stopped || self.lost {
             assert!(!self.old.alive && !self.new.alive, "somebody stayed");
@@ -374,7 +376,7 @@ impl Stage {
         assert!(server.serves() || both);
         assert_eq!(other.alive, both);
         assert!(self.oldbin == both || self.forgot);
-        assert!(self.raced || self.pid == Some(if both { New } else { name }), "{:?}", self.pid);
+        assert_eq!(self.pid, Some(if both { New } else { name }));
         assert!(server.loaded || !self.wanted || self.forgot, "a reload was forgotten");
     }
 }

@@ -168,8 +168,21 @@ impl Master {
         if word == Some(FromSuccessor::Reopen) {
             return self.take(Event::Reopen);
         }
+        if word == Some(FromSuccessor::Superseded) {
+            return self.take(Event::Superseded);
+        }
         if let Some(FromSuccessor::Stop { fast }) = word {
+            let current = self.upgrading.successor.as_ref().is_some_and(|found| found.pid == pid);
+            if self.state.is_serving() && !current {
+                // One that was sent away has no say.
+                return;
+            }
             return self.take(Event::Hurry { fast });
+        }
+        if word == Some(FromSuccessor::Accepting)
+            && let Some(undone) = self.undone.values().find(|undone| undone.pid == pid)
+        {
+            self.reclaim_pid_file(undone);
         }
         let Some(successor) = self.upgrading.successor.as_mut().filter(|found| found.pid == pid)
         else {
@@ -263,6 +276,7 @@ impl Master {
         }
         let (mut retired, mut links) = (Vec::new(), Vec::new());
         for link in &self.links {
+            link.wire.send(&FromSuccessor::Superseded, &[]);
             if let Ok(fd) = link.wire.duplicate() {
                 retired.push(Retired { age: link.age(), ..link.master.clone() });
                 links.push(fd);
@@ -294,6 +308,9 @@ impl Master {
             self.restore_pid_file(&kept);
         }
         successor.send(&ToSuccessor::Abort { reason }, &[]);
+        if successor.wire.is_none() {
+            let _ = process::kill(successor.pid, Signal::SIGQUIT);
+        }
         self.undone.insert(id, successor);
     }
 
@@ -312,6 +329,7 @@ impl Master {
         if let Some(gone) = self.undone.remove(&id) {
             let pid = u32::try_from(gone.pid.as_raw()).unwrap_or_default();
             pidfile::bury_prepared(&self.current.process.pid, pid);
+            self.reclaim_pid_file(&gone);
         }
     }
 
@@ -321,6 +339,27 @@ impl Master {
             let pid = u32::try_from(gone.pid.as_raw()).unwrap_or_default();
             let path = Some(&gone.ready.pid_file).filter(|path| !path.as_os_str().is_empty());
             pidfile::bury_prepared(path.unwrap_or(&self.current.process.pid), pid);
+        }
+    }
+
+    /// A successor that was sent away may have put its pid file in place before it heard of that.
+    pub(super) fn reclaim_pid_file(&self, undone: &Successor) {
+        let theirs = u32::try_from(undone.pid.as_raw()).unwrap_or_default();
+        let (path, other) = (&self.current.process.pid, &undone.ready.pid_file);
+        if other != path {
+            let _ = pidfile::remove(other, theirs);
+        }
+        if self.state.is_serving() && pidfile::read(path).is_ok_and(|found| found == Ok(theirs)) {
+            let me = std::process::id();
+            let written = pidfile::write(path, me).or_else(|_| pidfile::overwrite(path, me));
+            if let Err(error) = written {
+                let (path, cause) = (path.display(), os_error(&error));
+                self.log().write(
+                    Level::Alert,
+                    None,
+                    format_args!("open() \"{path}\" failed{cause}"),
+                );
+            }
         }
     }
 
@@ -340,6 +379,9 @@ impl Master {
         let log = self.log().clone();
         let text = "the new master is gone, serving again";
         log.write(Level::Alert, None, format_args!("{text}"));
+        // Whoever still waits was told that the new one serves, and there is no more to come.
+        self.upgrading.watchers.clear();
+        self.upgrading.plan = None;
         self.code = 0;
         let path = self.current.process.pid.clone();
         if let Err(error) = pidfile::write(&path, std::process::id()) {

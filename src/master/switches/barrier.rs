@@ -37,7 +37,7 @@ impl Master {
     /// Waits beside the loop, until there is an answer or nobody wants it any more.
     pub(in crate::master) fn wait_until_clear(
         &self,
-        name: String,
+        name: &str,
         terms: Barrier,
         mut reply: oneshot::Sender<Result<Proof, Refusal>>,
     ) {
@@ -54,8 +54,8 @@ impl Master {
         });
     }
 
-    fn watch_switch(&self, name: String, terms: Barrier) -> Result<Watch, Refusal> {
-        let name = self.known(&name)?;
+    fn watch_switch(&self, name: &str, terms: Barrier) -> Result<Watch, Refusal> {
+        let name = self.known(name)?;
         let gates = self.switches.gates.clone();
         let full = || Refusal::Failed("there are too many switches".to_owned());
         let switch = gates.switch(&name).ok_or_else(full)?;

@@ -200,7 +200,7 @@ fn what_fails_at_any_step_changes_nothing() {
             let error = replace(&mut model, Path::new(PATH), before, NEW).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(28), "step {step}");
             assert_eq!(model.seen(PATH).as_deref(), before, "step {step}");
-            assert_eq!(model.names.contains_key(&aside(Path::new(PATH))), false, "step {step}");
+            assert!(!model.names.contains_key(&aside(Path::new(PATH))), "step {step}");
         }
     }
 }

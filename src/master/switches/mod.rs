@@ -13,7 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -171,7 +171,7 @@ impl Master {
                 let _ = reply.send(names.map(|names| self.switches_named(&names)));
             }
             Ask::Inflight(name, reply) => drop(reply.send(self.inflight(name.as_deref()))),
-            Ask::Barrier(name, terms, reply) => self.wait_until_clear(name, terms, reply),
+            Ask::Barrier(name, terms, reply) => self.wait_until_clear(&name, terms, reply),
             // All others are answered elsewhere.
             _ => {}
         }
@@ -198,7 +198,8 @@ impl Master {
             .map(|(name, _)| name.clone())
             .collect();
         for name in due {
-            let opened = self.change(&[name.clone()], &Wanted::plain(State::Open), "its own end");
+            let names = std::slice::from_ref(&name);
+            let opened = self.change(names, &Wanted::plain(State::Open), "its own end");
             if opened.is_err() {
                 self.switches.ends.insert(name, at + TRY_AGAIN);
             }
@@ -425,9 +426,9 @@ impl Master {
         Err(Refusal::Unknown(format!("no switch \"{name}\"; there are: {names}")))
     }
 
-    /// A file that keeps the switch closed, if one is there. What cannot be seen may be there.
+    /// A file that keeps the switch closed, if one is there; as workers see it.
     fn flag_file(&self, name: &str) -> Option<&Path> {
         let mut files = self.needed(name)?.flag_files.iter();
-        files.find(|path| path.try_exists().unwrap_or(true)).map(|path| path.as_path())
+        files.find(|path| path.try_exists().unwrap_or(false)).map(PathBuf::as_path)
     }
 }

@@ -116,14 +116,14 @@ impl Wanted {
         let mut text = String::new();
         if let Some(seconds) = self.seconds {
             let end = if self.auto_off { " and then to be opened," } else { "," };
-            text += &format!(" for {seconds} s{end}");
+            text.extend([" for ", &seconds.to_string(), " s", end]);
         }
         if self.no_bypass {
             text += " without bypass,";
         }
         if !self.allow.is_empty() {
             let nets: Vec<_> = self.allow.iter().map(ToString::to_string).collect();
-            text += &format!(" but for {},", nets.join(" "));
+            text.extend([" but for ", &nets.join(" "), ","]);
         }
         text
     }

@@ -1,6 +1,6 @@
 //! The switches of a master without workers: what is written, put in force, told and waited for.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -106,7 +106,7 @@ impl Stage {
     fn barrier(&self, timeout_ms: u64) -> oneshot::Receiver<Result<Proof, Refusal>> {
         let (reply, answer) = oneshot::channel();
         let terms = Barrier { timeout_ms, include_bypass: false };
-        self.master.wait_until_clear("shop".into(), terms, reply);
+        self.master.wait_until_clear("shop", terms, reply);
         answer
     }
 }
@@ -153,7 +153,6 @@ fn saying_it_again_changes_and_writes_nothing() {
         let written = std::fs::metadata(stage.state_file()).unwrap();
         stage.close("default");
         let same = std::fs::metadata(stage.state_file()).unwrap();
-        use std::os::unix::fs::MetadataExt;
         assert_eq!(written.ino(), same.ino());
         assert!(
             stage.told()[1].starts_with("maintenance \"default\" already closed, asked for by")
