@@ -124,13 +124,11 @@ impl Master {
     pub(super) fn lasting_stderr(&self) -> Option<OwnedFd> {
         let fds = &self.predecessor.as_ref().filter(|_| self.state.is_heir())?.fds;
         let log = self.log().targets().iter().find(|target| target.file.path().is_some());
-        match log.filter(|_| self.daemon) {
-            Some(target) => target.file.duplicate().ok(),
-            None => {
-                let (_, fd) = fds.iter().find(|(kind, _)| *kind == Attached::Stderr)?;
-                fd.try_clone().ok()
-            }
+        if let Some(target) = log.filter(|_| self.daemon) {
+            return target.file.duplicate().ok();
         }
+        let (_, fd) = fds.iter().find(|(kind, _)| *kind == Attached::Stderr)?;
+        fd.try_clone().ok()
     }
 
     /// Standard error was listened to by the old master; from now on it is what the old one's is.
