@@ -131,14 +131,20 @@ impl Counters {
     /// Gives back the slots that masters have left behind: those whose master is not alive, as soon
     /// as the worker is not either. A living master releases its own. Several may sweep at once.
     pub fn sweep(&self, alive: impl Fn(u32) -> bool) {
+        self.sweep_and(alive, |_| {});
+    }
+
+    /// The same, with something to be done about each of these slots before it is free.
+    pub fn sweep_and(&self, alive: impl Fn(u32) -> bool, bury: impl Fn(usize)) {
         let lives = |process: u32| process != 0 && alive(process);
-        for row in self.rows() {
+        for (index, row) in self.rows().enumerate() {
             let (worker, master) = (row.owner(WORKER), row.owner(MASTER));
             if worker == 0 || lives(worker) || lives(master) {
                 continue;
             }
             // Whoever has put its own id there clears it. Should it die meanwhile, the next one does.
             if row.pass(worker, std::process::id()) {
+                bury(index);
                 row.free();
             }
         }
@@ -164,6 +170,11 @@ impl Counters {
     pub fn workers_of(&self, master: u32) -> Vec<u32> {
         let workers = self.rows_of(master).map(|row| row.owner(WORKER));
         workers.filter(|worker| *worker != 0 && *worker != master).collect()
+    }
+
+    /// The worker and the master whose slot it is; 0 where there is none.
+    pub fn owners(&self, index: usize) -> (u32, u32) {
+        self.row(index).map_or((0, 0), |row| (row.owner(WORKER), row.owner(MASTER)))
     }
 
     /// Forgets the connections of a worker that is gone; what it has served still counts.
@@ -434,8 +445,11 @@ mod tests {
         counters.claim(10).unwrap();
         counters.sweep(|process| process == 10);
         assert_eq!(counters.workers_of(10), [11, 12], "a living master releases its own");
-        counters.sweep(|process| process == 12);
+        let buried = std::cell::RefCell::new(Vec::new());
+        counters.sweep_and(|process| process == 12, |slot| buried.borrow_mut().push(slot));
         assert_eq!((counters.workers_of(10), counters.totals().active), (vec![12], 1));
+        assert_eq!(*buried.borrow(), [0, 2]);
+        assert_eq!([counters.owners(0), counters.owners(1)], [(0, 0), (12, 10)]);
         assert_eq!([counters.claim(20), counters.claim(20)], [Some(0), Some(2)]);
         counters.sweep(|process| process == 20);
         assert_eq!((counters.workers_of(10), counters.totals().active), (vec![], 0));

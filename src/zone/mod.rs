@@ -2,6 +2,7 @@
 //! Knows the shape of a region; what the words mean belongs to each table.
 
 pub mod counters;
+pub mod gates;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::memory::Mapping;
 
 pub use counters::{Counters, Gauge, Slot, Total, Totals};
+pub use gates::{Door, Gates, Switch};
 
 /// "proxydZ1" in memory on a little-endian machine.
 const MAGIC: u64 = u64::from_le_bytes(*b"proxydZ1");
