@@ -14,6 +14,7 @@ pub mod master;
 pub mod net;
 pub mod signals;
 pub mod sys;
+pub mod token;
 pub mod upstream;
 pub mod version;
 pub mod worker;

@@ -15,6 +15,7 @@ use source::{Source, below, files};
 const WALLS: &[(&str, &[&str])] = &[
     ("version", &[]),
     ("sys", &[]),
+    ("token", &[]),
     ("conf", &[]),
     ("log", &[]),
     ("signals", &["sys"]),
@@ -23,7 +24,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("ipc", &["net", "sys"]),
     ("handover", &["sys"]),
     ("upstream", &["net", "zone"]),
-    ("http", &["conf", "log", "net", "upstream", "version", "zone"]),
+    ("http", &["conf", "log", "net", "token", "upstream", "version", "zone"]),
     ("config", &["conf", "http", "log"]),
     ("worker", &["config", "http", "ipc", "log", "net", "signals", "sys", "upstream", "zone"]),
     ("control", &["sys", "version"]),

@@ -9,6 +9,9 @@ use proxyd::http::h1::head::RequestHead;
 use proxyd::http::h1::request::{Limits, RequestParser};
 use proxyd::http::h1::response::{ResponseHead, ResponseParser};
 use proxyd::http::headers::Headers;
+use proxyd::http::method::Method;
+use proxyd::http::modules::maintenance;
+use proxyd::http::passage;
 use proxyd::http::request::Captures;
 use proxyd::http::route::{self, ServerName, ServerNames};
 use proxyd::http::template::{self, Template};
@@ -71,7 +74,8 @@ fn main() -> Outcome {
     uris(&bench)?;
     server_names(&bench);
     locations(&bench)?;
-    templates(&bench)
+    templates(&bench)?;
+    doors(&bench)
 }
 
 fn size(bytes: &[u8]) -> Result<u32, Box<dyn Error>> {
@@ -260,5 +264,26 @@ fn templates(bench: &Bench) -> Outcome {
             black_box(&out);
         });
     }
+    Ok(())
+}
+
+/// What maintenance mode costs each request while the door is open, and what a closed one answers.
+fn doors(bench: &Bench) -> Outcome {
+    let site = Site::new("server_name www.example.com; location / { }")?;
+    let mut req = site.request(BROWSER)?;
+    bench.time("door, open", 0, || {
+        let _ = black_box(maintenance::door(black_box(&mut req)));
+    });
+    bench.time("last door, open: counted and through", 0, || {
+        let _ = black_box(passage::enter(black_box(&mut req), Method::Get));
+        req.guest.passage = None;
+    });
+    site.close();
+    bench.time("door, closed", 0, || {
+        let _ = black_box(maintenance::door(black_box(&mut req)));
+    });
+    bench.time("page of a closed door", 0, || {
+        black_box(maintenance::turn_away(black_box(&mut req)));
+    });
     Ok(())
 }

@@ -12,7 +12,8 @@ use proxyd::http::request::{Request, Start};
 use proxyd::http::snapshot::Snapshot;
 use proxyd::log::{ErrorLog, Level, LogFile};
 use proxyd::net::{Peer, Stream};
-use proxyd::zone::Counters;
+use proxyd::zone::gates::{Order, State};
+use proxyd::zone::{Counters, Gates};
 use std::error::Error;
 use std::path::Path;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 pub struct Site {
     snapshot: Arc<Snapshot>,
     live: Rc<Live>,
+    gates: Gates,
     runtime: Runtime,
     _dir: TempDir,
 }
@@ -38,9 +40,17 @@ impl Site {
         let files = snapshot.needs.log_files.iter().map(|_| log.clone()).collect();
         let slot = Counters::create()?.1.slot(0).ok_or("no slot of counters")?;
         let errors = ErrorLog::single(log, Level::Emerg);
-        let live = Rc::new(Live::new(&snapshot, None, files, errors, slot));
+        let gates = Gates::create()?.1;
+        let door = gates.door(0).ok_or("no door")?;
+        let live = Rc::new(Live::new(&snapshot, None, files, errors, slot, door));
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { snapshot, live, runtime, _dir: dir })
+        Ok(Self { snapshot, live, gates, runtime, _dir: dir })
+    }
+
+    /// Closes it for maintenance.
+    pub fn close(&self) {
+        let order = Order { state: State::Closed, ..Order::default() };
+        self.gates.set(self.gates.default_switch(), &order);
     }
 
     /// A request as it is when its head has been read.

@@ -7,8 +7,20 @@ use super::io::{self as stream_io, Deadline};
 use crate::net::{Address, Idle, Peer, Stream};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+/// What a connection is at, for those who end it from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// Waits for a request, the first or the next.
+    Idle,
+    Request,
+    /// Upgraded: bytes go both ways as they are.
+    Tunnel,
+    /// It ends by itself.
+    Closing,
+}
 
 /// A client's connection, shared by the connection's task and the request it is serving.
 ///
@@ -40,6 +52,10 @@ pub struct Client {
     pub blind: Cell<bool>,
     /// A read or write failed: nothing more can be said to this client.
     pub broken: Cell<bool>,
+    pub doing: Cell<Doing>,
+    cut: Cell<bool>,
+    /// Wakes the task that serves it.
+    task: OnceCell<Waker>,
 }
 
 impl Client {
@@ -60,7 +76,28 @@ impl Client {
             eof: Cell::new(false),
             blind: Cell::new(false),
             broken: Cell::new(false),
+            doing: Cell::new(Doing::Idle),
+            cut: Cell::new(false),
+            task: OnceCell::new(),
         }
+    }
+
+    /// Tells which task serves this connection: the one that runs.
+    pub fn served_by(&self, cx: &Context<'_>) {
+        let _ = self.task.set(cx.waker().clone());
+    }
+
+    /// Ends the connection from outside, whatever it is at: its task finds that out now.
+    pub fn cut(&self) {
+        self.cut.set(true);
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Whether it is to end now.
+    pub fn is_cut(&self) -> bool {
+        self.cut.get()
     }
 
     /// The address the client connected to. Asked of the kernel only for wildcard sockets, once.

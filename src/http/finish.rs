@@ -7,12 +7,13 @@ use super::computed::{self, Computed};
 use super::draft::{LocationDraft, Matcher, Scope};
 use super::regex::Regex;
 use super::route::Lookup;
-use super::snapshot::{Kind, Location, Needs, Server, Snapshot};
+use super::snapshot::{Kind, Location, NeededSwitch, Needs, Server, Snapshot};
 use super::template::{self, Piece, Template};
 use super::vars::{Names, Var};
 use crate::conf::{Contexts, Env, Error, Pattern, Severity, Span, Word};
 use crate::log::Level;
 use crate::upstream::GroupSpec;
+use crate::zone::gates;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,7 @@ pub struct Finish<'a, 'w> {
     uses: HashMap<String, Span>,
     log_files: Vec<PathBuf>,
     temp_dirs: Vec<PathBuf>,
+    switches: Vec<NeededSwitch>,
     error_logs: Vec<Vec<(Level, usize)>>,
     locations: Vec<Location>,
 }
@@ -112,6 +114,25 @@ impl Finish<'_, '_> {
         }
     }
 
+    /// The index of a switch of maintenance mode, and a file that closes it while it exists.
+    pub fn switch(&mut self, name: &str, flag_file: Option<PathBuf>) -> usize {
+        let known = self.switches.iter().position(|needed| needed.name == name);
+        let at = known.unwrap_or_else(|| {
+            self.switches.push(NeededSwitch { name: name.to_owned(), flag_files: Vec::new() });
+            self.switches.len() - 1
+        });
+        let files = &mut self.switches[at].flag_files;
+        if let Some(path) = flag_file.filter(|path| !files.contains(path)) {
+            files.push(path);
+        }
+        at
+    }
+
+    /// The name of a switch by its index.
+    pub fn switch_name(&self, at: usize) -> &str {
+        self.switches.get(at).map_or(gates::DEFAULT, |needed| &needed.name)
+    }
+
     /// The index of a set of error logs.
     pub fn error_log(&mut self, set: Vec<(Level, usize)>) -> usize {
         if let Some(at) = self.error_logs.iter().position(|s| *s == set) {
@@ -125,6 +146,7 @@ impl Finish<'_, '_> {
 /// Builds the snapshot; `None` when there were errors (they are in `env`).
 pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
     push_down(&mut http);
+    super::lint::run(&http, env);
     let errors_before = env.errors.len();
     let mut cx = Finish {
         env,
@@ -139,6 +161,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         uses: HashMap::new(),
         log_files: Vec::new(),
         temp_dirs: Vec::new(),
+        switches: vec![NeededSwitch { name: gates::DEFAULT.to_owned(), flag_files: Vec::new() }],
         error_logs: Vec::new(),
         locations: Vec::new(),
     };
@@ -161,7 +184,12 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         error_logs: cx.error_logs,
         slots: cx.names.slots(),
         computed: cx.computed.into_iter().flatten().collect(),
-        needs: Needs { listen, log_files: cx.log_files, temp_dirs: cx.temp_dirs },
+        needs: Needs {
+            listen,
+            log_files: cx.log_files,
+            temp_dirs: cx.temp_dirs,
+            switches: cx.switches,
+        },
         locations: cx.locations,
     })
 }

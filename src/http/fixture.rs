@@ -11,7 +11,7 @@ use super::snapshot::Snapshot;
 use crate::conf::{Contexts, Disk, Env, Error, Span, World, parse};
 use crate::log::{ErrorLog, Level, LogFile};
 use crate::net::{Peer, Stream};
-use crate::zone::Counters;
+use crate::zone::{Counters, Gates};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ pub struct Site {
     pub dir: TempDir,
     pub snapshot: Arc<Snapshot>,
     pub live: Rc<Live>,
+    /// What an operator would open and close.
+    pub gates: Gates,
     /// Sockets belong to it; nothing runs on it.
     runtime: Runtime,
 }
@@ -44,9 +46,11 @@ impl Site {
         let files = snapshot.needs.log_files.iter().map(open).collect();
         let errors = ErrorLog::single(open(&"error.log".into()), Level::Debug);
         let slot = Counters::create().unwrap().1.slot(0).unwrap();
-        let live = Rc::new(Live::new(&snapshot, None, files, errors, slot));
+        let gates = Gates::create().unwrap().1;
+        let door = gates.door(0).unwrap();
+        let live = Rc::new(Live::new(&snapshot, None, files, errors, slot, door));
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        Self { dir, snapshot, live, runtime }
+        Self { dir, snapshot, live, gates, runtime }
     }
 
     /// A GET of `/`, on a connection from 127.0.0.1:40000 to 127.0.0.1:80, at the server's own level.

@@ -2,11 +2,12 @@
 //!
 //! Must not hold configuration; it is made from a snapshot and lives as long as requests use it.
 
+use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
 use crate::upstream::Group;
-use crate::zone::Slot;
+use crate::zone::{Door, Slot};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Live {
     pub main_log: ErrorLog,
     /// This worker's counters.
     pub counters: Slot,
+    /// The switches of maintenance mode, as this worker sees them.
+    pub gate: Gate,
 }
 
 impl fmt::Debug for Live {
@@ -45,6 +48,7 @@ impl Live {
         log_files: Vec<Arc<LogFile>>,
         main_log: ErrorLog,
         counters: Slot,
+        door: Door,
     ) -> Self {
         let groups = snapshot.groups.iter().map(|spec| {
             let old = before.and_then(|live| live.groups.iter().find(|group| group.spec() == spec));
@@ -62,6 +66,7 @@ impl Live {
             flush_wanted: Notify::new(),
             error_logs: error_logs.collect(),
             log_files,
+            gate: Gate::new(snapshot, door, &main_log),
             main_log,
             counters,
         }

@@ -13,15 +13,18 @@ pub mod finish;
 #[cfg(test)]
 pub mod fixture;
 pub mod forwarded;
+pub mod gate;
 pub mod groups;
 pub mod h1;
 pub mod headers;
 pub mod internal;
 pub mod io;
+pub mod lint;
 pub mod live;
 pub mod method;
 pub mod modules;
 pub mod origin;
+pub mod passage;
 pub mod phase;
 pub mod pipeline;
 pub mod regex;

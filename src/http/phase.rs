@@ -7,6 +7,8 @@ pub enum Stop {
     Status(u16),
     /// The reply stands ready in the request.
     Reply,
+    /// The switch of this location is closed: maintenance mode answers.
+    Closed,
     /// Close the connection without an answer (`return 444`, a client that is gone).
     Close,
     /// An internal redirect to the URI now in the request: begin again with the server's own level.

@@ -3,8 +3,8 @@
 //! Must not know a protocol, and holds no code of a module: each line names one.
 
 use super::modules::{
-    access, blocks, client_body, connection, error_page, files, headers, index, not_modified,
-    proxy, range, redirect, rewrite, stub_status, try_files,
+    access, blocks, client_body, connection, error_page, files, headers, index, maintenance,
+    not_modified, proxy, range, redirect, rewrite, stub_status, try_files,
 };
 use super::phase::{Phase, Stop};
 use super::request::Request;
@@ -43,6 +43,7 @@ async fn settle(req: &mut Request, mut phase: Phase) -> Verdict {
                 refused => refused,
             },
             Stop::Close => return Verdict::Close,
+            Stop::Closed => Err(maintenance::turn_away(req)),
             Stop::Status(status) => error_page::answer(req, status),
             Stop::Redirect => internal_redirect(req),
             Stop::Rewritten => rewritten(req),
@@ -84,6 +85,7 @@ fn named_redirect(req: &mut Request, at: usize) -> Phase {
     req.internal = true;
     req.begin_list = !req.tries.is_empty();
     req.location = at;
+    maintenance::door(req)?;
     enter_location(req)
 }
 
@@ -112,11 +114,16 @@ fn another_round(req: &mut Request, doing: &str) -> Phase {
 fn select_location(req: &mut Request) -> Phase {
     match route::find_location(req) {
         Found::At(at) => req.location = at,
-        Found::AddSlash(at) => return Err(redirect::add_slash(req, at)),
+        Found::AddSlash(at) => {
+            req.location = at;
+            maintenance::door(req)?;
+            return Err(redirect::add_slash(req, at));
+        }
     }
     if req.conf().files.internal && !req.internal {
         return Err(Stop::Status(404));
     }
+    maintenance::door(req)?;
     client_body::check_length(req)?;
     enter_location(req)
 }
@@ -154,5 +161,6 @@ fn filters(req: &mut Request) -> Phase {
     req.reply.bare_of_content();
     headers::expect_trailers(req);
     redirect::absolute(req);
+    maintenance::mark(req);
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::live::Live;
 use super::method::Method;
 use super::modules::Conf;
 use super::origin::Origin;
+use super::passage::Guest;
 use super::reply::Reply;
 use super::request_body::RequestBody;
 use super::snapshot::{Location, Server, Snapshot};
@@ -104,6 +105,8 @@ pub struct Request {
     pub begin_list: bool,
     /// The head of the last upstream answer, for `$upstream_http_*`.
     pub upstream_headers: Headers,
+    /// What maintenance mode knows of it.
+    pub guest: Guest,
     /// Refused while it was read: nothing of it may be used for routing.
     pub refused: bool,
     /// Counted as writing, until it is dropped.
@@ -170,6 +173,7 @@ impl Request {
             tries: Vec::new(),
             begin_list: false,
             upstream_headers: Headers::new(),
+            guest: Guest::default(),
             refused: false,
             writing: false,
             asking: false,

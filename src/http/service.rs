@@ -2,6 +2,8 @@
 //!
 //! Must not know processes or signals; the worker calls it.
 
+mod cut;
+
 use super::client::Client;
 use super::conn;
 use super::live::Live;
@@ -11,17 +13,24 @@ use crate::net::{Address, Listener, Peer, Stream, listener};
 use crate::zone::{Gauge, Total};
 use arc_swap::ArcSwap;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
+pub use cut::Tally;
+
 /// How long accepting pauses when descriptors have run out and no connection ends before.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Idle connections of a replaced worker stay at most this long.
 const REPLACED_IDLE: Duration = Duration::from_secs(10);
+
+/// How long a connection that is ended from here is still read, so that what was already on its way
+/// meets a FIN and not a reset.
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// How a worker leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +49,10 @@ pub struct Service {
     /// `worker_connections`.
     limit: Cell<usize>,
     last_number: Cell<u64>,
-    connections: Cell<usize>,
+    /// Open client connections by their number.
+    open: RefCell<BTreeMap<u64, Rc<Client>>>,
+    /// What was cut at the end of the time for leaving.
+    tally: Cell<Tally>,
     drain: Cell<Option<Drain>>,
     /// An idle connection is to make room.
     unwanted: Cell<bool>,
@@ -59,7 +71,8 @@ impl Service {
             live: RefCell::new(Rc::new(live)),
             limit: Cell::new(limit),
             last_number: Cell::new(0),
-            connections: Cell::new(0),
+            open: RefCell::default(),
+            tally: Cell::default(),
             drain: Cell::new(None),
             unwanted: Cell::new(false),
             drain_begins: Notify::new(),
@@ -89,7 +102,7 @@ impl Service {
 
     /// Open client connections.
     pub fn connections(&self) -> usize {
-        self.connections.get()
+        self.open.borrow().len()
     }
 
     /// How this worker is leaving, if it is.
@@ -109,7 +122,7 @@ impl Service {
 
     /// Resolves when the last connection has ended.
     pub async fn drained(&self) {
-        while self.connections.get() > 0 {
+        while self.connections() > 0 {
             self.connection_ends.notified().await;
         }
     }
@@ -181,7 +194,7 @@ impl Service {
                 Ok(connection) => *next = Some(connection),
                 Err(error) => self.cannot_accept(&error, &mut told).await,
             }
-            if next.is_some() && self.connections.get() >= self.limit.get() {
+            if next.is_some() && self.connections() >= self.limit.get() {
                 self.full(&mut told).await;
             }
             if let Some((stream, peer)) = next.take() {
@@ -194,9 +207,9 @@ impl Service {
     fn open(self: &Rc<Self>, stream: Stream, peer: Peer, bound: &Address) {
         self.last_number.set(self.last_number.get() + 1);
         let client = Client::new(self.last_number.get(), stream, peer, bound.clone());
-        let open = Open::new(self);
+        let open = Open::new(self, Rc::new(client));
         tokio::task::spawn_local(async move {
-            conn::serve(&open.service, Rc::new(client)).await;
+            conn::serve(&open.service, &open.client).await;
             drop(open);
         });
     }
@@ -224,7 +237,7 @@ impl Service {
             self.live().main_log.write(Level::Alert, None, line);
         }
         self.close_idle();
-        while self.connections.get() >= self.limit.get() {
+        while self.connections() >= self.limit.get() {
             self.connection_ends.notified().await;
         }
     }
@@ -242,27 +255,28 @@ impl Service {
     }
 }
 
-/// An open connection's place in the counters, given up when its task ends however it ends.
+/// An open connection's place in the service and the counters, given up when its task ends however it ends.
 struct Open {
     service: Rc<Service>,
     live: Rc<Live>,
+    client: Rc<Client>,
 }
 
 impl Open {
-    fn new(service: &Rc<Service>) -> Self {
+    fn new(service: &Rc<Service>, client: Rc<Client>) -> Self {
         let live = service.live();
         live.counters.count(Total::Accepted);
         live.counters.count(Total::Handled);
         live.counters.enter(Gauge::Active);
-        service.connections.set(service.connections.get() + 1);
-        Self { service: service.clone(), live }
+        service.open.borrow_mut().insert(client.number, client.clone());
+        Self { service: service.clone(), live, client }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.live.counters.leave(Gauge::Active);
-        self.service.connections.set(self.service.connections.get() - 1);
+        self.service.open.borrow_mut().remove(&self.client.number);
         self.service.connection_ends.notify_waiters();
         self.service.connection_ends.notify_one();
     }

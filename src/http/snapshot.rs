@@ -20,6 +20,16 @@ pub struct Needs {
     pub log_files: Vec<PathBuf>,
     /// Directories for temporary files, owned by the workers' user.
     pub temp_dirs: Vec<PathBuf>,
+    /// Switches of maintenance mode; the first one is `default`, whether it is named or not.
+    pub switches: Vec<NeededSwitch>,
+}
+
+/// A switch of maintenance mode, joined by some level of the configuration.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct NeededSwitch {
+    pub name: String,
+    /// Files that close it while they exist (`maintenance_flag_file`); absolute.
+    pub flag_files: Vec<PathBuf>,
 }
 
 /// A `server` block.

@@ -14,7 +14,7 @@ use crate::ipc::Unpacked;
 use crate::log::{self, ErrorLog, Files, LogFile, Target};
 use crate::net::ListenSpec;
 use crate::sys::fds::read_memfd;
-use crate::zone::counters::Slot;
+use crate::zone::{Door, Slot};
 
 /// A configuration ready to serve.
 pub struct Built {
@@ -28,7 +28,13 @@ pub struct Built {
 
 impl Built {
     /// What runs beside the snapshot; of what ran before, that goes on which is still wanted.
-    pub fn live(&self, before: Option<&Live>, files: &Files, slot: &Slot) -> Result<Live, String> {
+    pub fn live(
+        &self,
+        before: Option<&Live>,
+        files: &Files,
+        slot: &Slot,
+        door: &Door,
+    ) -> Result<Live, String> {
         let mut logs = Vec::new();
         for path in &self.snapshot.needs().log_files {
             // `stderr` is every process's own.
@@ -39,7 +45,8 @@ impl Built {
             };
             logs.push(file.ok_or("a log file was not handed over")?);
         }
-        Ok(Live::new(&self.snapshot, before, logs, self.error_log.clone(), slot.clone()))
+        let (errors, slot, door) = (self.error_log.clone(), slot.clone(), door.clone());
+        Ok(Live::new(&self.snapshot, before, logs, errors, slot, door))
     }
 }
 

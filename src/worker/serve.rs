@@ -6,19 +6,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::build::{self, Built, SocketId};
-use crate::http::service::{Drain, Service};
+use crate::http::service::{Drain, GRACE, Service};
 use crate::ipc::{AsyncWorkerEnd, Bundle, FromWorker, Received, Spec, ToWorker};
 use crate::log::{Files, Level, clock, trace};
 use crate::net::{ListenSpec, Listener};
-use crate::signals::{self, Signal, Signals};
+use crate::signals::{self, Heard, Signal, Signals};
 use crate::sys::process::set_title;
-use crate::zone::counters::{Counters, Slot};
+use crate::zone::{Counters, Door, Gates, Slot};
 
 /// An address being accepted from; dropping it ends that.
 struct Accepting {
@@ -33,8 +32,9 @@ pub(super) struct Worker {
     prepared: Option<Built>,
     files: Files,
     counters: Slot,
+    door: Door,
     draining: bool,
-    /// When what is left of the connections is cut.
+    /// When it leaves, whatever is left of the connections.
     deadline: Option<Instant>,
     parent: u32,
     own_process: bool,
@@ -51,15 +51,17 @@ impl Worker {
     pub(super) fn new(spec: Spec, fds: Vec<OwnedFd>, parent: u32) -> Result<Worker, String> {
         let slot = spec.slot;
         let failed = |error: io::Error| format!("worker process: {error}");
-        let (unpacked, zone) = spec.unpack(fds).map_err(failed)?;
-        let counters = Counters::attach(zone.as_fd()).map_err(failed)?;
+        let (unpacked, counters, gates) = spec.unpack(fds).map_err(failed)?;
+        let counters = Counters::attach(counters.as_fd()).map_err(failed)?;
         let counters = counters.slot(slot).ok_or("worker process: no counters left")?;
+        let gates = Gates::attach(gates.as_fd()).map_err(failed)?;
+        let door = gates.door(slot).ok_or("worker process: no counters left")?;
         let mut files = Files::new();
         let current = build::build(unpacked, &mut files)?;
         trace::send_to(current.error_log.clone());
         // The time zone is read now, not under the first request.
         let _ = clock::seconds();
-        let live = current.live(None, &files, &counters)?;
+        let live = current.live(None, &files, &counters, &door)?;
         let limit = current.process.worker_connections;
         let service = Service::new(current.snapshot.clone(), live, limit);
         let own_process = parent != std::process::id();
@@ -70,6 +72,7 @@ impl Worker {
             prepared: None,
             files,
             counters,
+            door,
             draining: false,
             deadline: None,
             parent,
@@ -107,11 +110,11 @@ impl Worker {
                     live.flush_logs(false);
                     Next::Go
                 }
-                () = service.drained(), if self.draining => return 0,
-                () = deadline(self.deadline) => return self.cut(),
+                () = service.drained(), if self.draining => Next::Leave,
+                () = deadline(self.deadline) => Next::Leave,
             };
             if matches!(next, Next::Leave) {
-                return 0;
+                return self.tell_cut();
             }
         }
     }
@@ -130,8 +133,10 @@ impl Worker {
                 self.files.prune();
             }
             ToWorker::Reopen { logs } => self.reopen(logs, fds),
-            ToWorker::Quit { replaced: true } => self.drain(Drain::Replaced),
-            ToWorker::Quit { replaced: false } => self.drain(Drain::Final),
+            ToWorker::Quit { replaced } => {
+                self.drain(if replaced { Drain::Replaced } else { Drain::Final });
+                say(end, &FromWorker::Leaving);
+            }
             ToWorker::Terminate => return Next::Leave,
         }
         Next::Go
@@ -171,7 +176,7 @@ impl Worker {
 
     fn swap(&mut self, built: Built) -> Result<(), String> {
         let before = self.service.live();
-        let live = built.live(Some(&before), &self.files, &self.counters)?;
+        let live = built.live(Some(&before), &self.files, &self.counters, &self.door)?;
         trace::send_to(built.error_log.clone());
         self.service.swap(built.snapshot.clone(), live, built.process.worker_connections);
         self.current = built;
@@ -220,7 +225,11 @@ impl Worker {
     }
 
     fn signal(&mut self, received: signals::Received) -> Next {
-        let (note, next) = match received.signal {
+        let Heard::Named(signal) = received.signal else {
+            self.log(Level::Notice, &format!("{received}, ignoring"));
+            return Next::Go;
+        };
+        let (note, next) = match signal {
             Signal::SIGTERM | Signal::SIGINT => (", exiting", Next::Leave),
             Signal::SIGQUIT => (", shutting down", Next::Go),
             // Descriptors are the master's to renew; a signal sent here by hand only empties buffers.
@@ -228,7 +237,7 @@ impl Worker {
             _ => ("", Next::Go),
         };
         self.log(Level::Notice, &format!("{received}{note}"));
-        match received.signal {
+        match signal {
             Signal::SIGQUIT => self.drain(Drain::Final),
             Signal::SIGUSR1 => self.service.live().flush_logs(true),
             _ => {}
@@ -249,9 +258,11 @@ impl Worker {
         if self.own_process {
             let _ = set_title("proxyd: worker process is shutting down");
         }
-        let limit: Option<Duration> = self.current.process.shutdown_timeout;
         self.draining = true;
-        self.deadline = limit.map(|limit| Instant::now() + limit);
+        if let Some(limit) = self.current.process.shutdown_timeout {
+            self.deadline = Some(Instant::now() + limit + GRACE);
+            tokio::task::spawn_local(Rc::clone(&self.service).cut_within(limit));
+        }
         self.accepting.clear();
         self.prepared = None;
         self.service.live().flush_logs(true);
@@ -264,10 +275,13 @@ impl Worker {
         self.drain(Drain::Replaced);
     }
 
-    fn cut(&self) -> u64 {
-        let left = self.service.connections();
-        self.log(Level::Notice, &format!("drain deadline: {left} connections cut"));
-        left as u64
+    /// Logs which connections did not end in time, and counts them.
+    fn tell_cut(&self) -> u64 {
+        let tally = self.service.tally();
+        if tally.sum() > 0 {
+            self.log(Level::Notice, &format!("drain deadline: {tally}"));
+        }
+        tally.sum()
     }
 }
 

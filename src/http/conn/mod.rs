@@ -4,6 +4,7 @@
 
 mod begin;
 mod close;
+mod farewell;
 mod head;
 mod pace;
 mod pump;
@@ -11,7 +12,7 @@ mod pump;
 mod tests;
 mod tunnel;
 
-use super::client::Client;
+use super::client::{Client, Doing};
 use super::io::{self as stream_io, Deadline};
 use super::modules::{access_log, connection};
 use super::pipeline::{self, Verdict};
@@ -30,7 +31,7 @@ use std::time::Duration;
 enum Waited {
     /// Bytes are there, or the connection's end.
     Readable,
-    /// Idle for too long, or the worker is leaving.
+    /// Idle for too long, or the worker is leaving, or the connection was cut.
     Over,
 }
 
@@ -42,38 +43,52 @@ enum After {
     Close {
         linger: bool,
     },
+    /// Bytes go both ways from here on.
+    Tunnel,
+    /// The connection was cut.
+    Cut,
 }
 
 /// Serves a connection until it ends. While it is idle it holds no buffer and little else.
-pub async fn serve(service: &Rc<Service>, client: Rc<Client>) {
+pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
+    poll_fn(|cx| {
+        client.served_by(cx);
+        Poll::Ready(())
+    })
+    .await;
     loop {
         if client.input.borrow().is_empty() {
-            match wait(service, &client).await {
+            match wait(service, client).await {
                 Waited::Readable => {}
-                Waited::Over => return close::politely(&client).await,
+                Waited::Over => return close::politely(client).await,
             }
         }
         // Boxed: what a request needs must not weigh on idle connections.
-        match Box::pin(exchange(service, &client)).await {
+        match Box::pin(exchange(service, client)).await {
             After::Keep => {}
-            After::Close { linger: false } => return,
+            After::Cut => return close::politely(client).await,
             After::Close { linger: true } => {
                 let snapshot = service.snapshot();
-                let conf = begin::default_conf(&snapshot, &client);
-                return Box::pin(close::linger(&client, conf)).await;
+                let conf = begin::default_conf(&snapshot, client);
+                return Box::pin(close::linger(client, conf)).await;
             }
+            After::Close { linger: false } | After::Tunnel => return,
         }
     }
 }
 
 /// Waits for the first byte of a request.
 async fn wait(service: &Service, client: &Client) -> Waited {
+    client.doing.set(Doing::Idle);
     let first = client.requests.get() == 0;
     let idle = Idle::enter(service, client);
     loop {
         let mut drain = pin!(service.drain_begins.notified());
         let mut deadline = Deadline::after(idle_limit(service, client, first));
         let woken = poll_fn(|cx| {
+            if client.is_cut() {
+                return Poll::Ready(Some(Waited::Over));
+            }
             if spoken(client, first, cx) {
                 return Poll::Ready(Some(Waited::Readable));
             }
@@ -128,24 +143,52 @@ impl Drop for Idle {
     }
 }
 
-/// One request and its answer.
+/// One request, its answer, and the tunnel it may lead to.
 async fn exchange(service: &Rc<Service>, client: &Rc<Client>) -> After {
+    client.doing.set(Doing::Request);
     let mut req = begin::request(service, client);
     if client.input.borrow().capacity() == 0 {
         client.input.replace(service.buffer());
     }
-    let reading = begin::read_head(&mut req).await;
-    let verdict = match reading {
-        begin::Reading::Done => pipeline::run(&mut req).await,
-        begin::Reading::Refused(status) => pipeline::refuse(&mut req, status).await,
+    let after = {
+        let mut work = pin!(respond(service, &mut req));
+        poll_fn(|cx| {
+            if client.is_cut() {
+                return Poll::Ready(After::Cut);
+            }
+            work.as_mut().poll(cx)
+        })
+        .await
+    };
+    match after {
+        After::Tunnel => tunnel(&mut req).await,
+        After::Cut => cut_off(&mut req),
+        _ => after,
+    }
+}
+
+/// What is to be said of a request that ends before its time.
+fn cut_off(req: &mut Request) -> After {
+    if !req.logged.get() {
+        pump::stop(req);
+        access_log::run(req);
+    }
+    After::Cut
+}
+
+/// A request from its first byte to the end of its answer.
+async fn respond(service: &Rc<Service>, req: &mut Request) -> After {
+    let verdict = match begin::read_head(req).await {
+        begin::Reading::Done => pipeline::run(req).await,
+        begin::Reading::Refused(status) => pipeline::refuse(req, status).await,
         begin::Reading::Nothing => return After::Close { linger: false },
         begin::Reading::Failed(status) => {
             req.reply.status = status;
-            access_log::run(&req);
+            access_log::run(req);
             return After::Close { linger: false };
         }
     };
-    answer(service, &mut req, verdict).await
+    answer(service, req, verdict).await
 }
 
 /// Sends what the pipeline came to, and settles what becomes of the connection.
@@ -166,11 +209,7 @@ async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> A
     let sent = pump::send(req, &mut out).await;
     service.recycle(out);
     if req.reply.status == 101 && sent.is_ok() {
-        tunnel::run(service, req).await;
-        access_log::run(req);
-        // A client that is still sending must not lose the end of what it was sent to a reset.
-        let sending = !client.broken.get() && client.stream.borrow().idle() == Quiet::Data;
-        return After::Close { linger: sending };
+        return After::Tunnel;
     }
     access_log::run(req);
     if sent.is_err() || client.broken.get() {
@@ -179,12 +218,28 @@ async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> A
     settle(req).await
 }
 
+/// Passes bytes both ways until either side ends.
+async fn tunnel(req: &mut Request) -> After {
+    let client = req.client.clone();
+    client.doing.set(Doing::Tunnel);
+    let upstream = tunnel::run(req).await;
+    access_log::run(req);
+    if let Some(upstream) = upstream {
+        close::both(&client, &upstream.stream).await;
+        return After::Close { linger: false };
+    }
+    // A client that is still sending must not lose the end of what it was sent to a reset.
+    let sending = !client.broken.get() && client.stream.borrow().idle() == Quiet::Data;
+    After::Close { linger: sending }
+}
+
 /// Whether the answer is a failure of this server: its status is not what the server behind that was
 /// asked last has answered with, be it passed on or given to `error_page`.
 fn failed_here(req: &Request) -> bool {
     let status = req.reply.status;
     let said = |last: &Try| last.header.is_some() && last.status == status;
-    status >= 500 && !req.tries.last().is_some_and(said)
+    let turned_away = req.guest.action.is_refusal();
+    status >= 500 && !turned_away && !req.tries.last().is_some_and(said)
 }
 
 /// After a complete answer: the rest of the body, then the next request or the end.

@@ -39,10 +39,8 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
         head::write(req, conf, framing, out);
     }
     req.reply.head_sent = true;
-    let mut body = std::mem::take(&mut req.reply.body);
     if req.header_only() || req.reply.status == 101 {
         let sent = client.write_all(out, conf.send_timeout).await;
-        req.reply.body = body;
         settle_try(req);
         return sent.map_err(|_| Cut);
     }
@@ -52,7 +50,7 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
         pace,
         trailers,
         client: &client,
-        body: &mut body,
+        body: &mut req.reply.body,
         request: &mut req.body,
         watch: !req.reply.unwatched,
         framing,
@@ -61,16 +59,17 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
         at: 0,
         more: true,
         failed: None,
-        body_sent: 0,
+        body_sent: &mut req.body_sent,
         begun: false,
         room: if req.reply.window > 0 { req.reply.window } else { ROOM },
         deadline: Deadline::after(conf.send_timeout),
     };
     let sent = poll_fn(|cx| pump.poll(cx)).await;
-    req.body_sent = pump.body_sent;
     *out = std::mem::take(&mut pump.out);
     let failed = pump.failed.take();
-    req.reply.body = body;
+    if sent.is_err() {
+        outlast(req).await;
+    }
     settle_try(req);
     let whole = sent.is_ok() && failed.is_none();
     if framing == Framing::Plain && req.reply.content_length.is_none() && failed.is_some() {
@@ -88,6 +87,21 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
         return end(req, out, conf).await;
     }
     Ok(())
+}
+
+/// The client has gone. What its request does behind is awaited all the same while its switch is closed.
+async fn outlast(req: &mut Request) {
+    if let Body::Upstream(answer) = &mut req.reply.body
+        && answer.outlasts_client()
+    {
+        answer.outlast(&mut req.body, &req.client).await;
+    }
+}
+
+/// Takes note that the request ends here, whatever it had come to.
+pub fn stop(req: &mut Request) {
+    req.reply.truncated = true;
+    settle_try(req);
 }
 
 /// Ends a chunked body whose trailers could be computed only now.
@@ -158,7 +172,7 @@ struct Pump<'a> {
     watch: bool,
     /// Why the body ended early.
     failed: Option<io::Error>,
-    body_sent: u64,
+    body_sent: &'a mut u64,
     /// Something has been written.
     begun: bool,
     room: usize,
@@ -210,7 +224,7 @@ impl Pump<'_> {
                 let before = self.out.len();
                 let room = self.room - (self.out.len() - self.at);
                 let filled = ready!(self.body.poll_fill(&mut self.out, room, cx));
-                self.body_sent += (self.out.len() - before) as u64;
+                *self.body_sent += (self.out.len() - before) as u64;
                 filled
             }
             Framing::Chunked => {
@@ -231,7 +245,7 @@ impl Pump<'_> {
     fn fail(&mut self, error: io::Error) {
         self.more = false;
         // An answer that is wrong from its first byte is none: nothing of it goes out.
-        if error.kind() == io::ErrorKind::InvalidData && !self.begun && self.body_sent == 0 {
+        if error.kind() == io::ErrorKind::InvalidData && !self.begun && *self.body_sent == 0 {
             self.out.clear();
         }
         self.failed = Some(error);
@@ -244,7 +258,7 @@ impl Pump<'_> {
         if last {
             self.out.extend_from_slice(if self.trailers { b"0\r\n" } else { chunked::LAST_CHUNK });
         }
-        self.body_sent += (self.out.len() - before) as u64;
+        *self.body_sent += (self.out.len() - before) as u64;
     }
 
     /// Gives the room of what has been written back. A client that never takes all of it at once must

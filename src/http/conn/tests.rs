@@ -44,7 +44,11 @@ async fn ask(service: &Rc<Service>, request: &str) -> String {
         near.read_to_string(&mut answer).await.unwrap();
         drop(near);
     };
-    tokio::join!(serve(service, client), talk);
+    // Once it is not served any more, nobody has it, and it is closed.
+    let serving = async move {
+        serve(service, &client).await;
+    };
+    tokio::join!(serving, talk);
     answer
 }
 

@@ -103,6 +103,15 @@ impl RequestHead {
         self.target().get(self.uri.args.clone()).unwrap_or_default()
     }
 
+    /// Makes unreadable what follows `known` in the target, or all of it when it begins otherwise:
+    /// the place of every part stays as it is.
+    pub fn mask_target(&mut self, known: &[u8]) {
+        let target = self.parts.target.clone();
+        let Some(target) = self.line.get_mut(target) else { return };
+        let kept = if target.starts_with(known) { known.len() } else { 1 };
+        target.iter_mut().skip(kept).for_each(|byte| *byte = b'*');
+    }
+
     /// Scheme of an absolute form.
     pub fn scheme(&self) -> Option<&[u8]> {
         (self.form == Form::Absolute).then(|| self.part(&self.parts.scheme))

@@ -6,11 +6,13 @@ use crate::http::client::Client;
 use crate::http::h1::chunked::Decoder;
 use crate::http::h1::framing::Length;
 use crate::http::io::{self as stream_io, Deadline};
+use crate::http::passage::Passage;
 use crate::http::request_body::RequestBody;
 use crate::net::Stream;
 use crate::upstream::{Group, Outcome, PeerRef, Pooled, Tag};
 use std::cell::RefCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -23,12 +25,17 @@ pub struct Plan {
     pub group: Rc<Group>,
     pub peer: PeerRef,
     pub tag: Tag,
+    /// The request's place in the count of its switch, until the answer has ended.
+    pub passage: Option<Passage>,
     /// Requests on this connection, this one included, and when it was opened.
     pub requests: u64,
     pub since: tokio::time::Instant,
     /// Neither side has said that the connection ends here.
     pub keep: bool,
 }
+
+/// Read at a time of a body that nobody wants.
+const DISCARDED: usize = 64 * 1024;
 
 /// How a body is being read.
 enum Rest {
@@ -68,6 +75,7 @@ pub struct Tunnel {
     pub first: Vec<u8>,
     pub timeout: Duration,
     _peer: PeerRef,
+    _passage: Option<Passage>,
 }
 
 impl Answer {
@@ -125,14 +133,50 @@ impl Answer {
         matches!(self.rest, Rest::Done)
     }
 
+    /// Nobody wants the rest: the head has said what came of the request.
+    pub fn dismiss(mut self) {
+        if let Some(plan) = &mut self.plan {
+            settle(plan);
+        }
+    }
+
+    /// Whether it is to be read to its end although nobody wants it: what is under way when a switch
+    /// closes is not given up, or nobody would know what came of it.
+    pub fn outlasts_client(&self) -> bool {
+        let passage = self.plan.as_ref().and_then(|plan| plan.passage.as_ref());
+        passage.is_some_and(Passage::is_closed)
+    }
+
+    /// Reads the rest and throws it away.
+    pub async fn outlast(&mut self, body: &mut RequestBody, client: &Client) {
+        let mut out = Vec::new();
+        poll_fn(|cx| {
+            loop {
+                if self.poll_request(body, client, cx).is_err() {
+                    return Poll::Ready(());
+                }
+                out.clear();
+                match ready!(self.poll_fill(&mut out, DISCARDED, cx)) {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+
     /// Gives up HTTP on this connection.
     pub fn into_tunnel(mut self) -> Option<Tunnel> {
-        let (exchange, plan) = (self.exchange.take()?, self.plan.take()?);
+        let (exchange, mut plan) = (self.exchange.take()?, self.plan.take()?);
+        if let Some(passage) = &mut plan.passage {
+            passage.upgrade();
+        }
         Some(Tunnel {
             first: exchange.unused().to_vec(),
             stream: exchange.stream,
             timeout: plan.read_timeout,
             _peer: plan.peer,
+            _passage: plan.passage,
         })
     }
 
@@ -270,7 +314,10 @@ impl Answer {
 
     /// The exchange is complete: the connection goes back to its group if it may.
     fn end(&mut self) {
-        let (Some(exchange), Some(plan)) = (self.exchange.take(), self.plan.take()) else { return };
+        let (Some(exchange), Some(mut plan)) = (self.exchange.take(), self.plan.take()) else {
+            return;
+        };
+        settle(&mut plan);
         let now = tokio::time::Instant::now();
         self.ended = Some(now.into_std());
         if !exchange.unused().is_empty() {
@@ -283,5 +330,12 @@ impl Answer {
             plan.group.pool().put(&plan.peer, plan.tag, connection, now);
         }
         plan.group.free(plan.peer, Outcome::Ok, now);
+    }
+}
+
+/// What came of the request is known.
+fn settle(plan: &mut Plan) {
+    if let Some(passage) = &mut plan.passage {
+        passage.settle();
     }
 }

@@ -5,6 +5,7 @@ use super::answer::Answer;
 use super::sender::{Outgoing, Sender, Source};
 use crate::http::h1::response::{self, ResponseHead, ResponseParser};
 use crate::http::io::{self as stream_io, Deadline};
+use crate::http::passage::Passage;
 use crate::http::request_body::BodyError;
 use crate::net::Stream;
 use std::cell::RefCell;
@@ -25,6 +26,8 @@ pub struct Ask<'a> {
     pub outgoing: Outgoing,
     /// `proxy_ignore_client_abort`.
     pub ignore_abort: bool,
+    /// Its place in the count of its switch.
+    pub passage: Option<&'a Passage>,
     pub send_timeout: Duration,
     pub read_timeout: Duration,
     /// `client_body_timeout`, for a streamed body.
@@ -150,7 +153,9 @@ impl Exchange {
         if nothing_to_send && reader.deadline.poll(cx).is_ready() {
             return Poll::Ready(Err(Failure::TimedOut));
         }
-        if !ask.ignore_abort && !sender.reads_client() && ask.source.client.poll_gone(cx) {
+        // While its switch is closed, somebody waits to learn what comes of it.
+        let gone = !ask.ignore_abort && !sender.reads_client() && ask.source.client.poll_gone(cx);
+        if gone && !ask.passage.is_some_and(Passage::is_closed) {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         Poll::Pending

@@ -95,6 +95,11 @@ impl Draft {
         );
     }
 
+    /// Whether requests are passed on from here.
+    pub fn passes(&self) -> bool {
+        self.pass.is_some()
+    }
+
     /// `if` and `limit_except` pass to where their location passes.
     pub fn enter(&mut self, outer: &Self) {
         inherit!(self, outer; pass);

@@ -8,6 +8,8 @@ use crate::http::client::Client;
 use crate::http::h1::framing::{self, Length};
 use crate::http::headers::Name;
 use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Plan, Reply, Source};
+use crate::http::method::Method;
+use crate::http::passage;
 use crate::http::phase::Stop;
 use crate::http::request::{Request, Try};
 use crate::http::request_body::{InFile, RequestBody};
@@ -78,7 +80,18 @@ pub async fn run(req: &mut Request) -> Stop {
     };
     course.write_head(req, &target);
     req.upstream_target = target;
-    course.run(req).await
+    if let Err(stop) = passage::enter(req, method(req, conf)) {
+        return stop;
+    }
+    let stop = course.run(req).await;
+    // Unless an answer has taken it along, the exchange is over.
+    req.guest.passage = None;
+    stop
+}
+
+/// The method that a server is asked with.
+fn method(req: &Request, conf: &Conf) -> Method {
+    conf.method.as_ref().map_or(req.method, |method| Method::of(&method.value(req)))
 }
 
 /// Reads the whole body before a server is asked.
@@ -145,6 +158,10 @@ impl Course<'_> {
                 req.asking = matches!(stop, Stop::Reply);
                 return stop;
             }
+            if !req.guest.may_go_on() {
+                req.asking = false;
+                return Stop::Closed;
+            }
         }
     }
 
@@ -178,8 +195,12 @@ impl Course<'_> {
             last.connect = last.began.map(|began| began.elapsed());
         }
         let mut exchange = Exchange::new(stream);
+        req.guest.asks();
         let asked = self.ask(req, &mut exchange).await;
         note_bytes(req, &exchange);
+        if exchange.sent == 0 {
+            req.guest.is_answered();
+        }
         match asked {
             Ok(reply) => Attempt::Answered(reply, Connected { exchange, peer, requests, since }),
             Err(why) => Attempt::Failed { why, peer, sent: exchange.sent > 0, kept },
@@ -233,6 +254,7 @@ impl Course<'_> {
             outgoing: self.outgoing(&req.body),
             source: Source { head: &self.head, body: &mut req.body, client: &client },
             ignore_abort: self.conf.ignore_abort,
+            passage: req.guest.passage.as_ref(),
             send_timeout: self.conf.send_timeout,
             read_timeout: self.conf.read_timeout,
             body_timeout: all.client_body.timeout,
@@ -258,6 +280,7 @@ impl Course<'_> {
         if let Some(condition) = retry::of_status(status) {
             let may = selection.tries > 0 && retry::allowed(self.conf, &self.tried(req, condition, sent));
             if may {
+                req.guest.is_answered();
                 let outcome = match status {
                     403 | 404 => Outcome::NextWithoutFault,
                     _ => Outcome::Failed,
@@ -287,6 +310,7 @@ impl Course<'_> {
             group: self.chosen.group.clone(),
             peer: on.peer,
             tag: self.pass.tag,
+            passage: req.guest.passage.take(),
             requests: on.requests,
             since: on.since,
             keep: keep && self.conf.http_version == HttpVersion::Http11,
@@ -346,6 +370,7 @@ impl Course<'_> {
                 return Some(reply::body_failed(req, *error));
             }
         };
+        req.guest.has_failed();
         reply::log_failure(req, why, sent);
         if let Some(peer) = peer {
             self.free(req, peer, Outcome::Failed);

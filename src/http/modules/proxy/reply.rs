@@ -26,6 +26,7 @@ pub fn prepare(
         req.limit_rate = Some(rate);
     }
     if let Some(stop) = accel_redirect(req) {
+        answer.dismiss();
         return stop;
     }
     if from.http09 {
@@ -36,6 +37,7 @@ pub fn prepare(
     }
     let status = from.head.status;
     if conf.intercept_errors && status >= 300 && req.conf().error_page.has(status) {
+        answer.dismiss();
         return intercepted(req, status);
     }
     let mut reply = Reply {

@@ -5,6 +5,7 @@
 
 mod condition;
 mod directive;
+mod recipes;
 mod replace;
 mod respond;
 mod run;
@@ -20,6 +21,7 @@ use crate::log::Level;
 
 use super::inherit;
 pub use directive::ROWS;
+pub use recipes::{Closing, How};
 use directive::Written;
 use run::Run;
 
@@ -66,6 +68,16 @@ impl Draft {
     /// Programs are not inherited.
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer; log, warn);
+    }
+
+    /// What of this program brings all requests to one path.
+    pub fn closings(&self) -> Vec<Closing> {
+        recipes::closings(&self.steps)
+    }
+
+    /// Addresses that this program compares `$remote_addr` with.
+    pub fn addresses(&self) -> Vec<&Word> {
+        recipes::addresses(&self.steps)
     }
 
     pub fn finish(&self, cx: &mut Finish) -> Conf {

@@ -26,6 +26,11 @@ pub struct Draft {
 pub struct Conf {}
 
 impl Draft {
+    /// Whether IPv4 clients may come over an IPv6 socket.
+    pub fn is_dual_stack(&self) -> bool {
+        self.listens.iter().any(|listen| listen.options.ipv6only == Some(false))
+    }
+
     /// Addresses and names belong to one server and are never taken over.
     pub fn inherit(&mut self, _outer: &Self) {}
 
