@@ -3,13 +3,15 @@
 
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::unix::AsyncFd;
 
-use crate::sys::fds;
+use crate::sys::process::{self, Pid};
+use crate::sys::{fds, signals};
 
 pub use nix::sys::signal::Signal;
 
@@ -25,27 +27,70 @@ const HEARD: [Signal; 8] = [
     Signal::SIGWINCH,
 ];
 
-fn heard() -> SigSet {
-    HEARD.into_iter().collect()
+/// And those without a name, counted from `SIGRTMIN`.
+const HEARD_REAL_TIME: RangeInclusive<u8> = 1..=2;
+
+fn heard() -> io::Result<SigSet> {
+    signals::with_real_time(&HEARD.into_iter().collect(), HEARD_REAL_TIME)
 }
 
 /// Blocks the signals that [`Signals`] will read, so that none is lost or acted on before. Call it
 /// before there is a second thread: threads inherit it.
 pub fn block() -> io::Result<()> {
-    Ok(pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&heard()), None)?)
+    Ok(pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&heard()?), None)?)
+}
+
+/// A signal that is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    Named(Signal),
+    /// `SIGRTMIN` and so many more.
+    RealTime(u8),
+}
+
+impl Heard {
+    fn of(number: i32) -> Option<Heard> {
+        let named = Signal::try_from(number).ok().map(Heard::Named);
+        named.or_else(|| signals::nth(number).map(Heard::RealTime))
+    }
+
+    /// Sends the same to another process.
+    pub fn send(self, pid: Pid) -> io::Result<()> {
+        match self {
+            Heard::Named(signal) => process::kill(pid, signal),
+            Heard::RealTime(n) => signals::send(pid, n),
+        }
+    }
+}
+
+impl From<Signal> for Heard {
+    fn from(signal: Signal) -> Heard {
+        Heard::Named(signal)
+    }
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Heard::Named(signal) => write!(f, "{} ({})", *signal as i32, signal.as_str()),
+            Heard::RealTime(n) => write!(f, "{} (SIGRTMIN+{n})", signals::real_time(*n)),
+        }
+    }
 }
 
 /// A signal that has come. Displays as nginx logs it: `signal 15 (SIGTERM) received from 1234`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    pub signal: Signal,
+    pub signal: Heard,
     /// 0 when the kernel sent it.
     pub sender: u32,
+    /// Whose process the sender is.
+    pub user: u32,
 }
 
 impl fmt::Display for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "signal {} ({}) received", self.signal as i32, self.signal.as_str())?;
+        write!(f, "signal {} received", self.signal)?;
         if self.sender == 0 { Ok(()) } else { write!(f, " from {}", self.sender) }
     }
 }
@@ -61,7 +106,7 @@ impl Signals {
     /// Call it within a runtime, after [`block`].
     pub fn new() -> io::Result<Signals> {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let queue = SignalFd::with_flags(&heard(), flags)?;
+        let queue = SignalFd::with_flags(&heard()?, flags)?;
         let ready = fds::watch(queue.as_fd().try_clone_to_owned()?)?;
         Ok(Signals { queue, ready })
     }
@@ -74,8 +119,9 @@ impl Signals {
                 None => guard.clear_ready(),
                 Some(info) => {
                     let number = i32::try_from(info.ssi_signo).unwrap_or_default();
-                    if let Ok(signal) = Signal::try_from(number) {
-                        return Ok(Received { signal, sender: info.ssi_pid });
+                    if let Some(signal) = Heard::of(number) {
+                        let (sender, user) = (info.ssi_pid, info.ssi_uid);
+                        return Ok(Received { signal, sender, user });
                     }
                 }
             }
@@ -89,9 +135,13 @@ mod tests {
 
     #[test]
     fn reads_as_in_nginx() {
-        let text = |sender| Received { signal: Signal::SIGTERM, sender }.to_string();
-        assert_eq!(text(12), "signal 15 (SIGTERM) received from 12");
-        assert_eq!(text(0), "signal 15 (SIGTERM) received");
+        let text = |signal, sender| Received { signal, sender, user: 0 }.to_string();
+        let term = Heard::Named(Signal::SIGTERM);
+        assert_eq!(text(term, 12), "signal 15 (SIGTERM) received from 12");
+        assert_eq!(text(term, 0), "signal 15 (SIGTERM) received");
+        let number = signals::real_time(1);
+        let expected = format!("signal {number} (SIGRTMIN+1) received from 9");
+        assert_eq!(text(Heard::RealTime(1), 9), expected);
     }
 
     #[test]
@@ -100,6 +150,7 @@ mod tests {
         nix::sys::signal::raise(Signal::SIGWINCH).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let received = runtime.block_on(async { Signals::new().unwrap().next().await.unwrap() });
-        assert_eq!(received, Received { signal: Signal::SIGWINCH, sender: std::process::id() });
+        let (sender, user) = (std::process::id(), nix::unistd::getuid().as_raw());
+        assert_eq!(received, Received { signal: Signal::SIGWINCH.into(), sender, user });
     }
 }

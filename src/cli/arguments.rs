@@ -27,6 +27,10 @@ pub enum Request {
     Rollback,
     /// Say how things are.
     Status,
+    /// Let no more requests in.
+    MaintenanceOn,
+    /// Let them in again.
+    MaintenanceOff,
 }
 
 /// What may be said about an upgrade or a rollback, and some of it about a status.
@@ -51,7 +55,15 @@ impl Terms {
     fn misplaced(&self, request: Option<Request>) -> Option<&'static str> {
         let change = matches!(request, Some(Request::Upgrade | Request::Rollback));
         let rules = [
-            ("--json", self.json, change || request == Some(Request::Status)),
+            (
+                "--json",
+                self.json,
+                change
+                    || matches!(
+                        request,
+                        Some(Request::Status | Request::MaintenanceOn | Request::MaintenanceOff)
+                    ),
+            ),
             ("--wait", self.wait, change),
             ("--dry-run", self.dry_run, change),
             ("--watch", self.watch.is_some(), change),
@@ -217,6 +229,8 @@ fn request(value: &OsStr) -> Result<Request, Wrong> {
         b"upgrade" => Ok(Request::Upgrade),
         b"rollback" => Ok(Request::Rollback),
         b"status" => Ok(Request::Status),
+        b"maintenance-on" => Ok(Request::MaintenanceOn),
+        b"maintenance-off" => Ok(Request::MaintenanceOff),
         _ => Err(Wrong::Invalid(format!("-s {}", value.to_string_lossy()))),
     }
 }
@@ -235,7 +249,8 @@ Options:
   -T            : test configuration, dump it and exit
   -q            : suppress non-error messages during configuration testing
   -s signal     : send signal to a master process: stop, quit, reopen, reload,
-                  upgrade (to this executable), rollback (to the one before), status
+                  upgrade (to this executable), rollback (to the one before), status,
+                  maintenance-on, maintenance-off (see also: proxyd ctl help)
   -p prefix     : set prefix path (default: {prefix}/)
   -e filename   : set error log file (default: stderr)
   -c filename   : set configuration file (default: {conf_file})

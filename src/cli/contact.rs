@@ -69,7 +69,7 @@ impl Contact {
                     self.way(request)
                 )
             }
-            Failed::Refused(why) => why.clone(),
+            Failed::Refused(why) | Failed::State(why) => why.clone(),
             Failed::Gone => "master went away".to_owned(),
         }
     }

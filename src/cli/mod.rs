@@ -4,11 +4,13 @@
 
 mod arguments;
 mod contact;
+mod ctl;
 mod screen;
 mod signal;
 mod start;
 mod status;
 mod successor;
+mod table;
 mod upgrade;
 
 use std::ffi::OsString;
@@ -54,6 +56,9 @@ pub fn run() -> ExitCode {
         return worker::main(channel);
     }
     let words: Vec<_> = std::env::args_os().collect();
+    if let Some(rest) = ctl::words(&words) {
+        return ctl::run(rest, &words);
+    }
     match Arguments::parse(words.iter().skip(1).cloned()) {
         Ok(arguments) => dispatch(&arguments, &words),
         Err(error) => {

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use super::arguments::{Arguments, Request};
 use super::contact::Contact;
 use super::screen::Screen;
-use super::{Home, load, status, tell, upgrade};
+use super::{Home, ctl, load, status, tell, upgrade};
 use crate::conf::Disk;
 use crate::config::Options;
 use crate::control::client;
+use crate::control::maintenance::{Change, Wish};
 use crate::log::{ErrorLog, Level, os_error};
 use crate::sys::process::{Pid, Signal, kill};
 
@@ -35,6 +36,8 @@ pub fn send(
             let mut screen = Screen { json, out: &mut out, errors: &mut errors };
             return talk(request, &contact, arguments, home, log, &mut screen).into();
         }
+        Request::MaintenanceOn => return switch(Wish::Closed, &contact, arguments, log),
+        Request::MaintenanceOff => return switch(Wish::Open, &contact, arguments, log),
     };
     let Some(pid) = contact.process(log) else { return ExitCode::FAILURE };
     match signal {
@@ -74,6 +77,16 @@ fn reload(control: &Path, pid: Pid, options: &Options, log: &ErrorLog) -> ExitCo
             }
         },
     }
+}
+
+/// The switch that every server has. Not by a signal, which a server of another kind would die of.
+fn switch(wish: Wish, contact: &Contact, arguments: &Arguments, log: &ErrorLog) -> ExitCode {
+    let (mut out, mut errors) = (std::io::stdout(), std::io::stderr());
+    let json = arguments.terms.json;
+    let mut screen = Screen { json, out: &mut out, errors: &mut errors };
+    let change = Change { state: Some(wish), ..Change::default() };
+    let told = ctl::maintenance::change(contact, None, &change, &mut screen);
+    ctl::finish(contact, log, told).into()
 }
 
 /// What goes over the control API alone; the answer is the exit code.

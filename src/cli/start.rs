@@ -15,7 +15,7 @@ use crate::log::{ErrorLog, Files, Level, os_error, trace};
 use crate::master::generation::{Base, Generation};
 use crate::master::inheritance::Inheritance;
 use crate::master::spawn::Launch;
-use crate::master::{self, Setup, pidfile};
+use crate::master::{self, Setup, pidfile, switches};
 use crate::sys::exec::Program;
 use crate::sys::process::{detach_stdio, fork_parent_waits, get_nofile, set_title};
 use crate::{control, signals, version, worker};
@@ -57,9 +57,14 @@ fn prepare(
     // Held from here on, so that workers are what this process is, whatever happens to the file.
     let program = Program::current().map_err(|error| failed("open() /proc/self/exe", &error))?;
     let mut files = Files::new();
+    let inherits = inheritance.as_ref().is_some_and(Inheritance::is_real);
     let (mut generation, options, is_rollback) = build(options, inheritance, &mut files, log)?;
     for (level, note) in inheritance.iter().flat_map(|found| &found.notes) {
         generation.error_log.write(*level, None, format_args!("{note}"));
+    }
+    if !inherits {
+        // A variable of that name that means something else to somebody else.
+        *inheritance = None;
     }
     tell(&generation.report, log);
     generation.tune(&generation.error_log);
@@ -74,7 +79,11 @@ fn prepare(
     };
     let forks = daemon && inheritance.is_none();
     let launch = if alone { Launch::Here(worker::here) } else { Launch::Exec(program) };
-    let control = if heir { Ok(None) } else { bind_control(settings, &generation.error_log) };
+    let state = check_state(&generation, inheritance.as_ref());
+    let control = match state {
+        Ok(()) if !heir => bind_control(settings, &generation.error_log),
+        checked => checked.map(|()| None),
+    };
     let begun =
         control.and_then(|control| begin(&generation, forks, heir, words).map(|()| control));
     let words = named(words);
@@ -147,6 +156,21 @@ fn named(words: &[OsString]) -> Vec<OsString> {
         }
     }
     words
+}
+
+/// A server that does not know what is closed must not open its doors.
+fn check_state(generation: &Generation, inherited: Option<&Inheritance>) -> Result<(), Report> {
+    match switches::check(&generation.process.runtime_state, inherited) {
+        Ok(None) => Ok(()),
+        Ok(Some(odd)) => {
+            generation.error_log.write(Level::Warn, None, format_args!("{odd}"));
+            Ok(())
+        }
+        Err(text) => {
+            let text_and_end = format!("proxyd: [emerg] {text}\n");
+            Err(Report { text: text_and_end, lines: vec![Line { fatal: true, text }] })
+        }
+    }
 }
 
 /// The server could do without a control socket, unless it shows that the server runs already.

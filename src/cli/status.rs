@@ -4,9 +4,12 @@
 
 use super::arguments::Request;
 use super::contact::Contact;
+use super::ctl::maintenance;
 use super::screen::Screen;
+use super::table::table;
 use crate::control::client;
-use crate::control::upgrade::{GenerationStatus, Status};
+use crate::control::maintenance::Switch;
+use crate::control::upgrade::{GenerationStatus, Reload, Status};
 
 /// Asks and shows; an error is what to say instead.
 pub async fn show(contact: &Contact, screen: &mut Screen<'_>) -> Result<(), String> {
@@ -34,33 +37,40 @@ under way:     {change}
 rollback to:   {rollback}
 "
     );
-    if status.generations.is_empty() { head } else { head + "\n" + &table(&status.generations) }
-}
-
-/// Columns as wide as they have to be; numbers stand to the right.
-fn table(generations: &[GenerationStatus]) -> String {
-    const HEAD: [&str; 7] =
-        ["GENERATION", "VERSION", "STATE", "MASTER", "WORKERS", "AGE", "CONNECTIONS"];
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(generations.iter().map(row));
-    let widths: [usize; 7] = std::array::from_fn(|column| {
-        let lengths = rows.iter().filter_map(|row| row.get(column));
-        lengths.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            let is_word = matches!(column, 1 | 2);
-            if is_word { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        text += &cells.collect::<Vec<_>>().join("  ");
-        text.push('\n');
+    let mut text = head + &reload(status);
+    if !status.generations.is_empty() {
+        text.extend(["\n", &rows(&status.generations)]);
+    }
+    // Of those that are open there is nothing to say.
+    let closed = |switch: &&Switch| switch.state != "open";
+    let closed: Vec<Switch> = status.switches.iter().filter(closed).cloned().collect();
+    if !closed.is_empty() {
+        text.extend(["\n", &maintenance::text(&closed, maintenance::now())]);
     }
     text
 }
 
-fn row(of: &GenerationStatus) -> [String; 7] {
-    [
+fn reload(status: &Status) -> String {
+    let Some(Reload { age: ago, done, logs }) = &status.reload else { return String::new() };
+    let (ago, how) = (age(*ago), if *done { "done" } else { "failed" });
+    let mut text = format!("last reload:   {how}, {ago} ago\n");
+    for line in logs {
+        text.extend(["               ", line, "\n"]);
+    }
+    text
+}
+
+/// The generations.
+fn rows(generations: &[GenerationStatus]) -> String {
+    const HEAD: [&str; 7] =
+        ["GENERATION", "VERSION", "STATE", "MASTER", "WORKERS", "AGE", "CONNECTIONS"];
+    let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
+    rows.extend(generations.iter().map(row));
+    table(&rows, &[1, 2])
+}
+
+fn row(of: &GenerationStatus) -> Vec<String> {
+    vec![
         of.generation.to_string(),
         of.version.clone(),
         of.state.clone(),
@@ -72,7 +82,7 @@ fn row(of: &GenerationStatus) -> [String; 7] {
 }
 
 /// The two largest units.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -110,6 +120,8 @@ mod tests {
                 generation(10, "1.3.0", "serving", 192),
                 generation(9, "1.2.0-rc1", "draining", 453_600),
             ],
+            reload: None,
+            switches: Vec::new(),
         }
     }
 
@@ -127,6 +139,25 @@ GENERATION  VERSION    STATE     MASTER  WORKERS    AGE  CONNECTIONS
          9  1.2.0-rc1  draining    4009        2   5d6h          212
 ";
         assert_eq!(text(&status()), expected);
+    }
+
+    #[test]
+    fn what_went_wrong_and_what_is_closed_is_shown() {
+        let reload = Reload { age: 61, done: false, logs: vec!["[emerg] no".into()] };
+        let switch = |name, state| {
+            serde_json::from_value(
+                serde_json::json!({ "name": name, "state": state, "ordered": state }),
+            )
+        };
+        let switches = vec![switch("a", "open").unwrap(), switch("b", "closed").unwrap()];
+        let shown = text(&Status { reload: Some(reload), switches, ..status() });
+        let reload = "last reload:   failed, 1m1s ago\n               [emerg] no\n\nGENERATION";
+        assert!(shown.contains(reload), "{shown}");
+        assert!(
+            shown.contains("\nSWITCH  STATE ") && shown.contains("\nb       closed "),
+            "{shown}"
+        );
+        assert!(!shown.contains("\na "), "{shown}");
     }
 
     #[test]

@@ -107,6 +107,8 @@ mod tests {
             change: None,
             rollback: None,
             generations: Vec::new(),
+            reload: None,
+            switches: Vec::new(),
         }
     }
 

@@ -110,6 +110,8 @@ fn status(dir: &Path) -> Status {
         change: None,
         rollback: None,
         generations: Vec::new(),
+        reload: None,
+        switches: Vec::new(),
     }
 }
 

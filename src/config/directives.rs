@@ -38,7 +38,7 @@ pub static DIRECTIVES: &[Row<Draft>] = &[
     row("worker_rlimit_core", MAIN, Args::Exactly(1), Action::Set(|d, dir, _| values::offset(&mut d.rlimit_core, dir)),
         "Largest core file of a worker process."),
     row("worker_shutdown_timeout", MAIN, Args::Exactly(1), Action::Set(|d, dir, _| values::msec(&mut d.shutdown_timeout, dir)),
-        "How long a leaving worker process may finish its connections before they are closed."),
+        "How long a leaving worker process may finish its connections; what is left is closed one by one in the last fifth of that time."),
     row("worker_cpu_affinity", MAIN, Args::AtLeast(1), Action::Set(worker_cpu_affinity),
         "CPUs each worker process is bound to, as bit masks, or `auto` for one CPU each."),
     row("worker_priority", MAIN, Args::Exactly(1), Action::Set(worker_priority),
@@ -51,6 +51,8 @@ pub static DIRECTIVES: &[Row<Draft>] = &[
         "File that holds the process id of the master."),
     row("control", MAIN, Args::Exactly(1), Action::Set(control),
         "Unix socket of the control API; the default is the `pid` file's name with `.ctl` added."),
+    row("runtime_state", MAIN, Args::Exactly(1), Action::Set(runtime_state),
+        "File that keeps what was switched while the server ran; the default is the `pid` file's name with `.state` added."),
     row("working_directory", MAIN, Args::Exactly(1), Action::Set(|d, dir, _| values::path(&mut d.working_directory, dir)),
         "Directory of the worker processes, where core files go."),
     row("env", MAIN, Args::Exactly(1), Action::Set(environment),
@@ -237,6 +239,16 @@ fn control(draft: &mut Draft, dir: &Directive, env: &mut Env<'_>) -> Result<(), 
         return Err(word.error(format_args!("too long path in the unix domain socket \"{shown}\"")));
     }
     draft.control = Some(path);
+    Ok(())
+}
+
+fn runtime_state(draft: &mut Draft, dir: &Directive, env: &mut Env<'_>) -> Result<(), Error> {
+    once(&draft.runtime_state, dir)?;
+    let path = env.prefix.join(OsStr::from_bytes(&dir.arg(0).text));
+    if path.file_name().is_none() {
+        return Err(verdict(dir, "invalid value").with_help("the name of a file"));
+    }
+    draft.runtime_state = Some(path);
     Ok(())
 }
 

@@ -46,6 +46,7 @@ pub struct Draft {
     pub(super) master_process: Option<bool>,
     pub(super) pid: Option<PathBuf>,
     pub(super) control: Option<PathBuf>,
+    pub(super) runtime_state: Option<PathBuf>,
     pub(super) working_directory: Option<PathBuf>,
     pub(super) environment: Vec<OsString>,
     pub(super) error_log: Vec<LogTarget>,
@@ -78,6 +79,7 @@ impl Draft {
             master_process: None,
             pid: None,
             control: None,
+            runtime_state: None,
             working_directory: None,
             environment: Vec::new(),
             error_log: Vec::new(),
@@ -103,6 +105,7 @@ impl Draft {
         let pid = options.prefix.join(self.pid.unwrap_or_else(|| DEFAULT_PID.into()));
         let control = options.control.clone().or(self.control);
         let control = control.unwrap_or_else(|| appended(&pid, ".ctl"));
+        let runtime_state = self.runtime_state.unwrap_or_else(|| appended(&pid, ".state"));
         let mut error_log = self.error_log;
         if error_log.is_empty() {
             error_log.push(LogTarget { file: options.error_log.clone(), level: Level::Error });
@@ -120,6 +123,7 @@ impl Draft {
             master_process: self.master_process.unwrap_or(true),
             pid,
             control,
+            runtime_state,
             working_directory: self.working_directory,
             environment: self.environment,
             error_log,

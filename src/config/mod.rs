@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::conf::{self, Contexts, Directive, Env, Severity, Table, World};
 use crate::http;
 
+pub use crate::http::snapshot::NeededSwitch;
 pub use draft::{DEFAULT_PID, Draft, Machine};
 pub use process::{Affinity, LogTarget, Process, User};
 

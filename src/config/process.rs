@@ -72,6 +72,8 @@ pub struct Process {
     pub pid: PathBuf,
     /// Socket of the control API.
     pub control: PathBuf,
+    /// Keeps what was switched at run time.
+    pub runtime_state: PathBuf,
     /// Where workers go, for core files.
     pub working_directory: Option<PathBuf>,
     /// `env`, as written: `NAME` is passed on, `NAME=VALUE` is set.
@@ -158,6 +160,7 @@ mod tests {
             master_process: true,
             pid: "/p".into(),
             control: "/c".into(),
+            runtime_state: "/s".into(),
             working_directory: None,
             environment: Vec::new(),
             error_log: Vec::new(),

@@ -8,12 +8,15 @@ use std::path::Path;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::maintenance::{Barrier, Change as SwitchChange, Inflight, Proof, Switch};
+use super::routes::escaped;
 use super::upgrade::{self, Progress, Status};
 
 /// What the server answered to a reload.
@@ -40,6 +43,8 @@ pub enum Failed {
     Unknown,
     /// The server does not want to; its words.
     Refused(String),
+    /// As things are it cannot; its words.
+    State(String),
     /// It went away before it had answered.
     Gone,
 }
@@ -79,10 +84,7 @@ fn read(status: StatusCode, body: &[u8]) -> Reloaded {
 
 /// Asks how the server is.
 pub async fn status(socket: &Path) -> Result<Status, Failed> {
-    let response = ask(socket, Method::GET, "/1/proxyd/status", Vec::new()).await?;
-    let body = whole(response).await.ok_or(Failed::Gone)?;
-    // Whatever else answers to that name, it is not ours.
-    serde_json::from_slice(&body).map_err(|_| Failed::Unknown)
+    decoded(ask(socket, Method::GET, "/1/proxyd/status", Vec::new()).await?).await
 }
 
 /// Orders a change. What comes of it is in the lines; not reading them stops nothing.
@@ -95,9 +97,48 @@ pub async fn order(
         Change::Upgrade => "/1/proxyd/upgrade",
         Change::Rollback => "/1/proxyd/rollback",
     };
-    let body = serde_json::to_vec(order).map_err(|error| Failed::Refused(error.to_string()))?;
-    let response = ask(socket, Method::POST, path, body).await?;
+    let response = ask(socket, Method::POST, path, encoded(order)?).await?;
     Ok(Lines { body: response.into_body(), unread: Vec::new() })
+}
+
+/// Asks how the switches are.
+pub async fn switches(socket: &Path) -> Result<Vec<Switch>, Failed> {
+    decoded(ask(socket, Method::GET, "/1/proxyd/maintenance", Vec::new()).await?).await
+}
+
+/// Has a switch changed; the answer is how those that were meant are then.
+pub async fn switch(
+    socket: &Path,
+    name: &str,
+    change: &SwitchChange,
+) -> Result<Vec<Switch>, Failed> {
+    let path = format!("/1/proxyd/maintenance/{}", escaped(name));
+    decoded(ask(socket, Method::POST, &path, encoded(change)?).await?).await
+}
+
+/// Asks what is under way, through one switch or each.
+pub async fn inflight(socket: &Path, name: Option<&str>) -> Result<Vec<Inflight>, Failed> {
+    let path = match name {
+        Some(name) => format!("/1/proxyd/inflight/{}", escaped(name)),
+        None => "/1/proxyd/inflight".to_owned(),
+    };
+    decoded(ask(socket, Method::GET, &path, Vec::new()).await?).await
+}
+
+/// Waits until nothing is under way through a switch, or as long as the terms say.
+pub async fn barrier(socket: &Path, name: &str, terms: &Barrier) -> Result<Proof, Failed> {
+    let path = format!("/1/proxyd/barrier/{}", escaped(name));
+    decoded(ask(socket, Method::POST, &path, encoded(terms)?).await?).await
+}
+
+fn encoded(order: &impl serde::Serialize) -> Result<Vec<u8>, Failed> {
+    serde_json::to_vec(order).map_err(|error| Failed::Refused(error.to_string()))
+}
+
+async fn decoded<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Failed> {
+    let body = whole(response).await.ok_or(Failed::Gone)?;
+    // Whatever else answers to that name, it is not ours.
+    serde_json::from_slice(&body).map_err(|_| Failed::Unknown)
 }
 
 /// What the server says about a change, as it happens.
@@ -136,6 +177,7 @@ async fn send(
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().unwrap_or_default();
     request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("proxyd ctl"));
     sender.send_request(request).await
 }
 
@@ -150,19 +192,28 @@ async fn ask(
     let response = send(stream, method, path, body).await.map_err(|_| Failed::Gone)?;
     match response.status() {
         StatusCode::OK => Ok(response),
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(Failed::Unknown),
+        StatusCode::METHOD_NOT_ALLOWED => Err(Failed::Unknown),
         StatusCode::SERVICE_UNAVAILABLE => Err(Failed::Gone),
-        status => Err(Failed::Refused(reason(status, whole(response).await))),
+        status => Err(failed(status, reason(whole(response).await))),
     }
 }
 
-fn reason(status: StatusCode, body: Option<Bytes>) -> String {
+fn failed(status: StatusCode, reason: Option<String>) -> Failed {
+    match (status, reason) {
+        // A path that is not known there has no words of its own.
+        (StatusCode::NOT_FOUND, None) => Failed::Unknown,
+        (StatusCode::CONFLICT, Some(reason)) => Failed::State(reason),
+        (_, Some(reason)) => Failed::Refused(reason),
+        (status, None) => Failed::Refused(status.to_string()),
+    }
+}
+
+fn reason(body: Option<Bytes>) -> Option<String> {
     #[derive(Deserialize)]
     struct Wrong {
         error: String,
     }
-    let said = body.and_then(|body| serde_json::from_slice::<Wrong>(&body).ok());
-    said.map_or_else(|| status.to_string(), |wrong| wrong.error)
+    body.and_then(|body| serde_json::from_slice::<Wrong>(&body).ok()).map(|wrong| wrong.error)
 }
 
 async fn whole(response: Response<Incoming>) -> Option<Bytes> {

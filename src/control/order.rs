@@ -1,5 +1,5 @@
-//! Orders for a change: one is read from a request's body, and answered with what the master says
-//! about it, a line as it happens.
+//! Orders: one is read from a request's body; that for an upgrade is answered with what the master
+//! says about it, a line as it happens.
 //!
 //! Must not judge an order beyond its form, nor stop when nobody reads the answer.
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Frame, Incoming};
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::upgrade::{Progress, Request};
@@ -27,7 +28,7 @@ pub struct Wrong {
 }
 
 /// Reads the order. An empty body leaves everything as it is by default.
-pub async fn read(body: Incoming) -> Result<Request, Wrong> {
+pub async fn read<T: DeserializeOwned + Default>(body: Incoming) -> Result<T, Wrong> {
     let wrong = |status, text: &str| Wrong { status, text: text.to_owned() };
     if body.size_hint().lower() > BODY_LIMIT as u64 {
         return Err(wrong(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
@@ -44,9 +45,9 @@ pub async fn read(body: Incoming) -> Result<Request, Wrong> {
     }
 }
 
-fn parse(body: &[u8]) -> serde_json::Result<Request> {
+fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> serde_json::Result<T> {
     let blank = body.iter().all(u8::is_ascii_whitespace);
-    if blank { Ok(Request::default()) } else { serde_json::from_slice(body) }
+    if blank { Ok(T::default()) } else { serde_json::from_slice(body) }
 }
 
 /// What an upgrade needs besides: which program it goes to, by a name that means the same to everybody.

@@ -52,6 +52,8 @@ fn status() -> Status {
         change: None,
         rollback: Some("1.1.0".into()),
         generations: Vec::new(),
+        reload: None,
+        switches: Vec::new(),
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::maintenance::Switch;
+
 /// Body of `POST /1/proxyd/upgrade` and of `POST /1/proxyd/rollback`, where `executable`, `arguments`
 /// and `canary` mean nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,22 @@ pub struct Status {
     /// The version a rollback would go to.
     pub rollback: Option<String>,
     pub generations: Vec<GenerationStatus>,
+    /// The last reload of this master, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
+    /// As in the answer to `GET /1/proxyd/maintenance`.
+    #[serde(default)]
+    pub switches: Vec<Switch>,
+}
+
+/// How a reload went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// Seconds since then.
+    pub age: u64,
+    pub done: bool,
+    /// What was wrong or odd, a line each.
+    pub logs: Vec<String>,
 }
 
 /// One generation that has processes.

@@ -58,6 +58,13 @@ impl Inheritance {
     }
 }
 
+impl Inheritance {
+    /// Whether there is anything in it.
+    pub fn is_real(&self) -> bool {
+        self.elder.is_some() || !self.sockets.is_empty()
+    }
+}
+
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }

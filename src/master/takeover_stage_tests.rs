@@ -139,7 +139,7 @@ impl Stage {
             Action::AnnounceLost(..) => self.say(Old, Event::SuccessorTrouble("crash".into())),
             Action::AnnounceStop(Some(fast)) => self.say(Old, Event::Hurry { fast: *fast }),
             Action::AnnounceStop(None) => {
-                self.say(Old, Event::SuccessorTrouble("told to stop".into()))
+                self.say(Old, Event::SuccessorTrouble("told to stop".into()));
             }
             Action::GiveUp(..) => {
                 self.new.code = 1;

@@ -9,6 +9,7 @@ pub mod fds;
 pub mod identity;
 pub mod memory;
 pub mod process;
+pub mod signals;
 mod title;
 
 use std::fmt;

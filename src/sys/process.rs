@@ -7,7 +7,6 @@ use std::io;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
@@ -45,16 +44,26 @@ impl fmt::Display for Exit {
 pub fn wait_any() -> Vec<(Pid, Exit)> {
     let mut ended = Vec::new();
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => ended.push((pid, Exit::Code(code))),
-            Ok(WaitStatus::Signaled(pid, signal, core)) => {
-                ended.push((pid, Exit::Signal { number: signal as i32, core }));
-            }
-            Ok(WaitStatus::StillAlive) => return ended,
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return ended,
+        let mut status = 0;
+        // SAFETY: status is there to be written to. nix would lose who was killed by a signal that
+        // has no name.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match pid {
+            0 => return ended,
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return ended,
+            pid => ended.extend(exit(status).map(|exit| (Pid::from_raw(pid), exit))),
         }
     }
+}
+
+/// What a status says, if it is about an end.
+fn exit(status: i32) -> Option<Exit> {
+    if libc::WIFEXITED(status) {
+        return Some(Exit::Code(libc::WEXITSTATUS(status)));
+    }
+    libc::WIFSIGNALED(status)
+        .then(|| Exit::Signal { number: libc::WTERMSIG(status), core: libc::WCOREDUMP(status) })
 }
 
 /// Sends a signal.
@@ -65,6 +74,15 @@ pub fn kill(pid: Pid, signal: Signal) -> io::Result<()> {
 /// True if a process of that id exists, whoever owns it.
 pub fn exists(pid: Pid) -> bool {
     !matches!(nix::sys::signal::kill(pid, None), Err(Errno::ESRCH))
+}
+
+/// True if it exists and has not ended: not every parent buries its children.
+pub fn lives(pid: Pid) -> bool {
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // The name, which comes before, may hold anything.
+    let ended =
+        |stat: String| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"));
+    exists(pid) && !stat().is_ok_and(ended)
 }
 
 /// Makes this process the parent of its descendants' orphans, so that it can reap them. Kept over

@@ -17,6 +17,8 @@ use crate::zone::{Counters, Switch};
 /// From one look to the next: at first, and at last.
 const SOON: Duration = Duration::from_millis(1);
 const LATER: Duration = Duration::from_millis(20);
+/// How often it is looked for processes that have ended unseen.
+const SWEEP: Duration = Duration::from_millis(200);
 /// Nobody waits longer than a day.
 const LONGEST: Duration = Duration::from_hours(24);
 
@@ -84,7 +86,7 @@ impl Master {
 impl Watch {
     async fn wait(self) -> Result<Proof, Refusal> {
         let patience = Duration::from_millis(self.terms.timeout_ms).min(LONGEST);
-        let (end, mut pause) = (self.begun + patience, SOON);
+        let (end, mut pause, mut swept) = (self.begun + patience, SOON, None);
         loop {
             // In this order: what is counted after the closing was seen is all there is.
             let now = Instant::now();
@@ -94,8 +96,11 @@ impl Watch {
             if clear || now >= end {
                 return Ok(self.proof(found, !clear));
             }
-            // Workers whose master is dead as well are buried by nobody else.
-            sweep(&self.counters, &self.gates);
+            if swept.is_none_or(|at| now >= at + SWEEP) {
+                // Workers whose master is dead as well are buried by nobody else.
+                sweep(&self.counters, &self.gates);
+                swept = Some(now);
+            }
             sleep(pause.min(end - now)).await;
             pause = (pause * 2).min(LATER);
         }

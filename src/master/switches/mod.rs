@@ -130,7 +130,7 @@ fn from_file(path: &Path) -> io::Result<(OwnedFd, Gates)> {
 
 /// Gives back what dead workers of dead masters had.
 pub(super) fn sweep(counters: &Counters, gates: &Gates) {
-    let alive = |pid| i32::try_from(pid).is_ok_and(|pid| process::exists(Pid::from_raw(pid)));
+    let alive = |pid| i32::try_from(pid).is_ok_and(|pid| process::lives(Pid::from_raw(pid)));
     counters.sweep_and(alive, |slot| gates.bury(slot));
 }
 

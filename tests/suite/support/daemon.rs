@@ -77,6 +77,11 @@ impl Daemon {
         kill(pid, Signal::SIGKILL).expect("a signal");
     }
 
+    /// A process was killed by other means.
+    pub fn was_killed(&mut self) {
+        self.killed = true;
+    }
+
     /// Stops all masters and waits until every process has ended.
     pub fn stop(&self) {
         let end = Instant::now() + DEADLINE;

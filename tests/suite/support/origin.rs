@@ -1,5 +1,6 @@
 //! A backend that does as the test says and keeps what it was sent.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
@@ -26,7 +27,8 @@ pub struct Origin {
 struct State {
     stopped: AtomicBool,
     connections: AtomicUsize,
-    streams: Mutex<Vec<TcpStream>>,
+    /// The open ones, by number.
+    streams: Mutex<HashMap<usize, TcpStream>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -99,7 +101,7 @@ impl Drop for Origin {
         let _ = TcpStream::connect(self.address);
         let acceptor = self.acceptor.take();
         let failed = acceptor.is_some_and(|thread| thread.join().is_err());
-        for stream in self.state.streams.lock().expect("a lock").drain(..) {
+        for (_, stream) in self.state.streams.lock().expect("a lock").drain() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         let threads = std::mem::take(&mut *self.state.threads.lock().expect("a lock"));
@@ -108,8 +110,12 @@ impl Drop for Origin {
     }
 }
 
-fn accept<S>(listener: &TcpListener, state: &State, script: &Arc<S>, record: &mpsc::Sender<Vec<u8>>)
-where
+fn accept<S>(
+    listener: &TcpListener,
+    state: &Arc<State>,
+    script: &Arc<S>,
+    record: &mpsc::Sender<Vec<u8>>,
+) where
     S: Fn(&mut Peer) + Send + Sync + 'static,
 {
     for stream in listener.incoming() {
@@ -121,13 +127,14 @@ where
         stream.set_nodelay(true).expect("no delay");
         let number = state.connections.fetch_add(1, SeqCst) + 1;
         let copy = stream.try_clone().expect("a second handle");
-        state.streams.lock().expect("a lock").push(copy);
+        state.streams.lock().expect("a lock").insert(number, copy);
         let mut peer = Peer { number, stream, pending: Vec::new(), record: record.clone() };
-        let script = Arc::clone(script);
+        let (script, open) = (Arc::clone(script), Arc::clone(state));
         let run = move || {
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| script(&mut peer)));
             // The copy kept for the end of the test must not hold it open.
             let _ = peer.stream.shutdown(Shutdown::Both);
+            open.streams.lock().expect("a lock").remove(&number);
             if let Err(cause) = outcome {
                 panic::resume_unwind(cause);
             }

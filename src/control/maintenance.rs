@@ -1,0 +1,174 @@
+//! What passes over the control API about the switches of maintenance mode: orders, states, what is
+//! under way, and proofs that nothing is. Data only; what it leads to is the master's.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Body of `POST /1/proxyd/maintenance/NAME`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Change {
+    /// Has to be there.
+    pub state: Option<Wish>,
+    pub reason: String,
+    /// Seconds after which it is expected to be over.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// Open it then.
+    pub auto_off: bool,
+    /// Let nobody in, whatever the configuration allows.
+    pub no_bypass: bool,
+    /// Addresses and networks to let in besides those of the configuration.
+    pub allow: Vec<String>,
+    /// All switches, not only the one that is named.
+    pub all: bool,
+}
+
+/// What a switch is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wish {
+    Open,
+    Closed,
+}
+
+/// Who asks, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub uid: u32,
+    pub pid: i32,
+    /// As the client calls itself; empty if it does not say.
+    pub program: String,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It makes no sense.
+    Malformed(String),
+    /// There is no such switch.
+    Unknown(String),
+    /// As things are it cannot be.
+    State(String),
+    /// It was tried in vain.
+    Failed(String),
+}
+
+impl Refusal {
+    /// Its words.
+    pub fn text(&self) -> &str {
+        let (Refusal::Malformed(text)
+        | Refusal::Unknown(text)
+        | Refusal::State(text)
+        | Refusal::Failed(text)) = self;
+        text
+    }
+}
+
+/// One switch, in the answers to `GET /1/proxyd/maintenance` and to changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    pub name: String,
+    /// What clients meet: `open` or `closed`.
+    pub state: String,
+    /// What has been ordered, whatever flag files say.
+    pub ordered: String,
+    /// A file of `maintenance_flag_file` that is there and keeps it closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flag_file: Option<PathBuf>,
+    /// When it was ordered, in seconds of the epoch; nothing if it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// The end that was announced, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// How many seconds that end has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrun: Option<u64>,
+    #[serde(default)]
+    pub reason: String,
+    #[serde(default)]
+    pub auto_off: bool,
+    #[serde(default)]
+    pub no_bypass: bool,
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Counts closings.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Whether the configuration names it; `default` always counts as named.
+    #[serde(default)]
+    pub configured: bool,
+    #[serde(default)]
+    pub inflight: Counts,
+}
+
+/// Requests between being let in and the end of their exchange with a server behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    pub read: u64,
+    pub write: u64,
+    /// Upgraded connections.
+    pub stream: u64,
+    /// Let in although it was closed.
+    pub bypass: u64,
+    /// Over, but nobody knows whether they were carried out.
+    pub unknown: u64,
+}
+
+/// What is under way through one switch, in the answer to `GET /1/proxyd/inflight`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inflight {
+    pub switch: String,
+    pub state: String,
+    pub total: Counts,
+    /// The workers that have a part in it.
+    pub workers: Vec<Share>,
+}
+
+/// What one worker has of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    pub worker: u32,
+    pub master: u32,
+    /// Of the master, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// Body of `POST /1/proxyd/barrier/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Barrier {
+    /// How long to wait.
+    pub timeout_ms: u64,
+    /// Wait also for requests that were let in although it is closed.
+    pub include_bypass: bool,
+}
+
+impl Default for Barrier {
+    fn default() -> Barrier {
+        Barrier { timeout_ms: 60_000, include_bypass: false }
+    }
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Nothing is under way, nothing will start, and everything had an outcome.
+    pub clean: bool,
+    /// Something was still under way at the end.
+    pub timed_out: bool,
+    pub waited_ms: u64,
+    pub inflight: Counts,
+    pub unknown: u64,
+    /// Who still had something under way.
+    #[serde(default)]
+    pub workers: Vec<Share>,
+}

@@ -1,0 +1,116 @@
+//! Upgraded connections when the door closes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{barrier, close, fetch, inflight, order, proxy};
+use crate::support::{DEADLINE, End, Frame, Origin, Server, WebSocket, accept_websocket};
+
+const RESTART: [u8; 2] = 1012_u16.to_be_bytes();
+
+fn echo() -> Origin {
+    Origin::new(|peer| {
+        accept_websocket(peer);
+    })
+}
+
+fn socket(server: &Server) -> WebSocket {
+    let mut socket = WebSocket::open(server.client(), "/chat");
+    echoes(&mut socket);
+    socket
+}
+
+fn echoes(socket: &mut WebSocket) {
+    let frame = Frame::text("still there");
+    socket.send(&frame);
+    assert_eq!(socket.receive(), frame);
+}
+
+#[test]
+fn a_websocket_is_told_and_ended_and_a_new_one_refused() {
+    let origin = echo();
+    let server = proxy(&origin, "maintenance_websocket close after=100ms;");
+    let mut socket = socket(&server);
+    assert_eq!(inflight(&server)["stream"], 1);
+    close(&server);
+    let refused = fetch(&server, "/chat", "Upgrade: websocket\r\nConnection: upgrade\r\n");
+    assert_eq!(refused.status, 503);
+    assert_eq!(socket.receive(), Frame { opcode: 8, payload: RESTART.to_vec() });
+    assert_eq!(socket.0.end(), End::Closed);
+    assert_eq!(barrier(&server, 5000)["clean"], true);
+}
+
+#[test]
+fn a_frame_under_way_is_not_broken_further() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let origin = Origin::new(move |peer| {
+        let half = Frame::binary(vec![7; 1000]).encode(false);
+        if peer.head().is_some() {
+            peer.send(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            );
+            peer.send(&half[..500]);
+            let _ = tell.lock().expect("a lock").send(());
+            peer.wait_for_end();
+        }
+    });
+    let server = proxy(&origin, "maintenance_websocket close after=0;");
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");
+    assert_eq!(client.response_head().status, 101);
+    told.recv_timeout(DEADLINE).expect("half a frame");
+    assert_eq!(client.read_exactly(500).len(), 500);
+    close(&server);
+    assert_eq!(client.end(), End::Closed);
+}
+
+#[test]
+fn one_that_is_kept_holds_the_barrier_up() {
+    let origin = echo();
+    let server = proxy(&origin, "maintenance_websocket keep;");
+    let mut socket = socket(&server);
+    close(&server);
+    let proof = barrier(&server, 300);
+    assert_eq!((&proof["timed_out"], &proof["inflight"]["stream"]), (&json!(true), &json!(1)));
+    echoes(&mut socket);
+    socket.send(&Frame::close());
+    assert_eq!(socket.receive(), Frame::close());
+    assert_eq!(socket.0.end(), End::Closed);
+    assert_eq!(barrier(&server, 5000)["clean"], true);
+}
+
+#[test]
+fn who_may_pass_keeps_the_connection_until_nobody_may() {
+    let origin = echo();
+    let server =
+        proxy(&origin, "maintenance_allow 127.0.0.1; maintenance_websocket close after=0;");
+    let mut before = socket(&server);
+    close(&server);
+    let mut after = socket(&server);
+    let under_way = inflight(&server);
+    assert_eq!((&under_way["stream"], &under_way["bypass"]), (&json!(1), &json!(1)));
+    echoes(&mut before);
+    echoes(&mut after);
+    order(&server, "default", &json!({ "state": "closed", "no_bypass": true }));
+    let begun = Instant::now();
+    for socket in [&mut before, &mut after] {
+        assert_eq!(socket.receive().payload, RESTART);
+        assert_eq!(socket.0.end(), End::Closed);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn opened_again_in_time_nothing_ends() {
+    let origin = echo();
+    let server = proxy(&origin, "maintenance_websocket close after=2s;");
+    let mut socket = socket(&server);
+    for _ in 0..3 {
+        close(&server);
+        echoes(&mut socket);
+        super::open(&server);
+        echoes(&mut socket);
+    }
+}
