@@ -1,6 +1,7 @@
 //! What passes over the control API about upgrades: the order, the lines of progress, and the state of
 //! the server. Data only; what it leads to is the master's.
 
+use std::ops::Not;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,21 +9,28 @@ use serde::{Deserialize, Serialize};
 use super::maintenance::Switch;
 
 /// Body of `POST /1/proxyd/upgrade` and of `POST /1/proxyd/rollback`, where `executable`, `arguments`
-/// and `canary` mean nothing.
+/// and `canary` mean nothing. What is not asked for is not sent, so that a newer client can speak to an
+/// older server that does not know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
     /// Absolute path of the executable; a rollback has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub executable: Option<PathBuf>,
     /// Words for the new master after its name; `None` is those the running one was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Vec<String>>,
     /// Go as far as it can be undone unseen, and undo it.
+    #[serde(skip_serializing_if = "Not::not")]
     pub dry_run: bool,
     /// Start with this many workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<usize>,
     /// The answer goes on until the old side has gone.
+    #[serde(skip_serializing_if = "Not::not")]
     pub wait: bool,
     /// Milliseconds, instead of `upgrade_watch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<u64>,
 }
 

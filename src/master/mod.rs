@@ -1,5 +1,5 @@
 //! The master: owns sockets, configuration and workers, and never sees a client's byte. This is the
-//! loop: it waits for something to happen, asks [`state`] what to do about it, and does that.
+//! loop: it waits for something to happen, asks [`mod@state`] what to do about it, and does that.
 //!
 //! Must not decide, and must not know what a worker does.
 
@@ -532,7 +532,7 @@ impl Master {
 
     /// Whether the master that this one was to replace, and that does not speak, is still there.
     fn has_living_parent(&self) -> bool {
-        self.predecessor.is_none() && self.parent.is_some_and(|parent| Pid::parent() == parent)
+        self.elder_pid == 0 && self.parent.is_some_and(|parent| Pid::parent() == parent)
     }
 }
 

@@ -2,9 +2,9 @@
 //! sentence that says why not.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Master {
     /// `USR2`: the program that is now where this one was started from.
     pub(super) fn change_binary(&mut self) {
         let path = self.origin.clone();
-        match Program::open(&path)
+        match open_program(&path)
             .and_then(|program| Ok((handover::understands(&program)?, program)))
         {
             Ok((understands, program)) => {
@@ -79,7 +79,9 @@ impl Master {
     /// Whether `USR2` can be followed: a person has to be able to tell the old master and the new one
     /// apart, and there may be two of them but not three.
     pub(super) fn may_change_binary(&self) -> bool {
-        let orphan = self.parent.is_none_or(|parent| Pid::parent() != parent);
+        // One that speaks has said who stays; of one that does not, its death is the only sign.
+        let told = self.elder_pid != 0;
+        let orphan = told || self.parent.is_none_or(|parent| Pid::parent() != parent);
         self.daemon && orphan && self.state.upgrade_refusal().is_none() && self.is_process()
     }
 
@@ -94,7 +96,7 @@ impl Master {
         request: &Request,
         reply: UnboundedSender<Progress>,
     ) {
-        if what == "rollback" && self.state.can_undo() {
+        if what == "rollback" && self.state.can_undo() && !request.dry_run {
             self.take(Event::Undo);
             let text = format!("rollback: {} goes on alone", version::PROXYD);
             let _ = reply.send(Progress { state: "done".to_owned(), text, code: Some(0) });
@@ -166,9 +168,8 @@ impl Master {
         let path = PathBuf::from(name);
         match Program::open(&path) {
             Ok(program) => {
-                let mut words = self.words.clone();
-                words[..1].clone_from_slice(&[path.into_os_string()]);
-                Ok(plan(program, words))
+                // The first word stays: it says where the next program is expected.
+                Ok(plan(program, self.words.clone()))
             }
             Err(_) => Err(format!(
                 "no previous generation is held and \"{}\" does not exist",
@@ -200,4 +201,13 @@ impl Master {
         self.upgrading.told = Told::default();
         self.take(Event::Upgrade(order));
     }
+}
+
+/// Opens what `USR2` means; what is no program at all, such as half a copy, is not even tried, because
+/// nginx's order would show the pid file as that of an old master by then.
+fn open_program(path: &Path) -> io::Result<Program> {
+    let program = Program::open(path)?;
+    let mut magic = [0; 4];
+    let whole = program.contents()?.read_exact(&mut magic).is_ok();
+    if whole && magic == *b"\x7fELF" { Ok(program) } else { Err(nix::Error::ENOEXEC.into()) }
 }

@@ -54,6 +54,11 @@ impl Master {
                 link.age(),
             ));
         }
+        for undone in self.undone.values() {
+            let pid = u32::try_from(undone.pid.as_raw()).unwrap_or_default();
+            let (number, age) = (self.current.number + 1, undone.begun.elapsed().as_secs());
+            all.push(self.other("draining", number, &undone.version, pid, age));
+        }
         if let Some(successor) = &self.upgrading.successor {
             let pid = u32::try_from(successor.pid.as_raw()).unwrap_or_default();
             let (number, age) = (self.current.number + 1, successor.begun.elapsed().as_secs());

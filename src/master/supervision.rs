@@ -76,13 +76,20 @@ impl Master {
         }
     }
 
+    /// Not one that is not the server yet, or not any more: what it is told concerns itself.
+    fn speaks_for_the_server(&self) -> bool {
+        self.state.is_serving() && !self.state.is_heir()
+    }
+
     pub(super) fn supervise_signal(&mut self, signal: Signal) {
         match signal {
-            Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if !self.state.has_handed_over() => {
+            Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.speaks_for_the_server() => {
                 self.notify(&notify::stopping());
                 self.extend_stop();
             }
-            Signal::SIGHUP => self.notify(&notify::reloading("reconfiguring")),
+            Signal::SIGHUP if self.speaks_for_the_server() => {
+                self.notify(&notify::reloading("reconfiguring"));
+            }
             _ => {}
         }
     }

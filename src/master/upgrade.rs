@@ -169,6 +169,9 @@ impl Master {
             return self.take(Event::Reopen);
         }
         if word == Some(FromSuccessor::Superseded) {
+            // The name is the next old master's.
+            let _ =
+                pidfile::remove(&pidfile::oldbin(&self.current.process.pid), std::process::id());
             return self.take(Event::Superseded);
         }
         if let Some(FromSuccessor::Stop { fast }) = word {
@@ -176,6 +179,9 @@ impl Master {
             if self.state.is_serving() && !current {
                 // One that was sent away has no say.
                 return;
+            }
+            if self.state.is_serving() {
+                self.supervise_signal(Signal::SIGTERM);
             }
             return self.take(Event::Hurry { fast });
         }
@@ -225,6 +231,10 @@ impl Master {
                 let text = format!("open() \"{path}.oldbin\" failed{cause}");
                 return Some(Event::SuccessorTrouble(text));
             }
+        }
+        for link in &self.links {
+            // From here on there are two who serve; a third must not return.
+            link.wire.send(&FromSuccessor::Superseded, &[]);
         }
         if let Some(successor) = &self.upgrading.successor {
             successor.send(&ToSuccessor::Go, &[]);
@@ -276,7 +286,6 @@ impl Master {
         }
         let (mut retired, mut links) = (Vec::new(), Vec::new());
         for link in &self.links {
-            link.wire.send(&FromSuccessor::Superseded, &[]);
             if let Ok(fd) = link.wire.duplicate() {
                 retired.push(Retired { age: link.age(), ..link.master.clone() });
                 links.push(fd);
@@ -330,6 +339,11 @@ impl Master {
             let pid = u32::try_from(gone.pid.as_raw()).unwrap_or_default();
             pidfile::bury_prepared(&self.current.process.pid, pid);
             self.reclaim_pid_file(&gone);
+            let path = &self.current.process.pid;
+            if gone.wire.is_none() && self.state.is_serving() && !path.exists() {
+                // nginx removes the file of that name, whosever it is.
+                let _ = pidfile::write(path, std::process::id());
+            }
         }
     }
 
@@ -379,12 +393,18 @@ impl Master {
         let log = self.log().clone();
         let text = "the new master is gone, serving again";
         log.write(Level::Alert, None, format_args!("{text}"));
-        // Whoever still waits was told that the new one serves, and there is no more to come.
-        self.upgrading.watchers.clear();
+        // Whoever still waits was told that the new one serves.
+        let text = format!("{}; {} serves again", self.upgrading.end, version::PROXYD);
+        for (watcher, _) in self.upgrading.watchers.drain(..) {
+            let state = "undone".to_owned();
+            let _ = watcher.send(Progress { state, text: text.clone(), code: Some(2) });
+        }
         self.upgrading.plan = None;
         self.code = 0;
         let path = self.current.process.pid.clone();
-        if let Err(error) = pidfile::write(&path, std::process::id()) {
+        let me = std::process::id();
+        let written = pidfile::write(&path, me).or_else(|_| pidfile::overwrite(&path, me));
+        if let Err(error) = written {
             let (path, cause) = (path.display(), os_error(&error));
             log.write(Level::Alert, None, format_args!("open() \"{path}\" failed{cause}"));
         }

@@ -3,6 +3,7 @@
 //!
 //! Must not close or open anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -47,7 +48,12 @@ impl Master {
             Ok(watch) => watch,
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
+        let Ok(place) = Arc::clone(&self.switches.waits).try_acquire_owned() else {
+            let why = "too many wait for a proof already".to_owned();
+            return drop(reply.send(Err(Refusal::Failed(why))));
+        };
         tokio::task::spawn_local(async move {
+            let _place = place;
             let answer = tokio::select! {
                 answer = watch.wait() => answer,
                 () = reply.closed() => return,

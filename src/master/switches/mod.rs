@@ -15,7 +15,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
 
 use super::Master;
 use super::inheritance::Inheritance;
@@ -33,6 +36,8 @@ use orders::{Deed, Wanted};
 
 /// Outcomes that stayed unknown are forgotten after once to twice this time, while it is open.
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
+/// So many may wait for proofs at a time: there has to be room left for those who give orders.
+const WAITS: usize = 64;
 /// When a switch that was to open by itself could not be, it is tried again after this time.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -46,6 +51,8 @@ pub(super) struct Switches {
     unknown: BTreeMap<String, u64>,
     /// When they are forgotten next.
     forget_at: Instant,
+    /// How many more may wait for a proof.
+    waits: Arc<Semaphore>,
 }
 
 /// Whether it can be known what is closed, before anybody sees that a master begins. The error says
@@ -83,6 +90,7 @@ impl Switches {
             ends: BTreeMap::new(),
             unknown: BTreeMap::new(),
             forget_at: Instant::now() + UNKNOWN_FOR,
+            waits: Arc::new(Semaphore::new(WAITS)),
         })
     }
 

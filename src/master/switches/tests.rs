@@ -513,6 +513,21 @@ fn nobody_waits_when_nobody_listens() {
 }
 
 #[test]
+fn there_is_room_for_so_many() {
+    play(async |stage| {
+        let gates = stage.gates();
+        let shop = gates.switch("shop").unwrap();
+        gates.door(3).unwrap().enter(shop, Class::Read).unwrap();
+        stage.close("shop");
+        let waiting: Vec<_> = (0..WAITS).map(|_| stage.barrier(60_000)).collect();
+        assert!(matches!(stage.barrier(60_000).await, Ok(Err(Refusal::Failed(_)))));
+        drop(waiting);
+        tokio::task::yield_now().await;
+        assert!(stage.barrier(0).await.unwrap().unwrap().timed_out);
+    });
+}
+
+#[test]
 fn unknown_outcomes_are_forgotten_long_before_a_closing_only() {
     play(async |stage| {
         let gates = stage.gates();

@@ -4,7 +4,7 @@ use super::*;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 fn closed(reason: &str) -> Order {
     Order { state: State::Closed, reason: reason.to_owned(), ..Order::default() }
@@ -186,6 +186,67 @@ fn closed_and_nobody_counted_is_a_proof() {
     });
     assert!(turned_away > 0, "somebody has met a closed door");
     assert_eq!(gates.inflight(switch), Inflight::default());
+}
+
+/// Waits until both have come so far; they go on at the same time, or nearly.
+fn meet(turn: &AtomicUsize, at: usize) {
+    turn.fetch_add(1, Ordering::SeqCst);
+    let mut spins = 0_u64;
+    while turn.load(Ordering::SeqCst) < at {
+        spins += 1;
+        // On one processor the other one has to have its turn.
+        if spins.is_multiple_of(1000) {
+            std::thread::yield_now();
+        }
+        std::hint::spin_loop();
+    }
+}
+
+/// One enters while another closes and looks, as nearly at once as can be had: who enters waits longer
+/// after each success and less after each failure, so that it comes to be about as likely as not.
+/// Whoever got in has been seen.
+#[test]
+fn who_enters_while_the_door_closes_is_seen_or_turned_away() {
+    const ROUNDS: usize = 100_000;
+    let (fd, gates) = Gates::create().unwrap();
+    let switch = gates.default_switch();
+    let (turn, entered) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let delay = AtomicUsize::new(0);
+    let enter = || {
+        let door = Gates::attach(fd.as_fd()).unwrap().door(0).unwrap();
+        for round in 0..ROUNDS {
+            meet(&turn, 4 * round + 2);
+            for _ in 0..delay.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            let outcome = door.enter(switch, Class::Write);
+            entered.store(outcome.is_ok(), Ordering::SeqCst);
+            meet(&turn, 4 * round + 4);
+            if outcome.is_ok() {
+                door.leave(switch, Class::Write);
+            }
+        }
+    };
+    let (mut seen, mut unseen, mut turned_away) = (0, 0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(enter);
+        for round in 0..ROUNDS {
+            gates.set(switch, &Order::default());
+            meet(&turn, 4 * round + 2);
+            gates.set(switch, &closed("now"));
+            let counted = gates.inflight_of(switch, 0).write;
+            meet(&turn, 4 * round + 4);
+            let entered = entered.load(Ordering::SeqCst);
+            unseen += usize::from(entered && counted == 0);
+            seen += usize::from(entered);
+            turned_away += usize::from(!entered);
+            let now = delay.load(Ordering::Relaxed);
+            let next = if entered { now + 1 } else { now.saturating_sub(1) };
+            delay.store(next, Ordering::Relaxed);
+        }
+    });
+    assert_eq!(unseen, 0, "somebody was inside, and nobody knew");
+    assert!(seen > 0 && turned_away > 0, "{seen} entered, {turned_away} did not");
 }
 
 /// An order whose parts can be told to belong together.
