@@ -227,3 +227,56 @@ impl Drop for Waiting<'_> {
         self.0.waiting.set(self.0.waiting.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::fixture::Site;
+    use crate::log::LogFile;
+    use crate::zone::Gates;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_was_said_is_read_once() {
+        let site = Site::new("", "listen 1;");
+        let gate = &site.live.gate;
+        let before = gate.order(0);
+        assert!(Rc::ptr_eq(&before, &gate.order(0)));
+        let order = Order { reason: "why".to_owned(), ..Order::default() };
+        site.gates.set(site.gates.default_switch(), &order);
+        assert_eq!(*gate.order(0), order);
+    }
+
+    #[test]
+    fn one_switch_too_many_is_no_open_door() {
+        let site = Site::new("", "listen 1; maintenance shop;");
+        let gates = Gates::create().unwrap().1;
+        for number in 0..64 {
+            let _ = gates.switch(&number.to_string());
+        }
+        let log = Arc::new(LogFile::open(site.dir.path().join("full.log")).unwrap());
+        let errors = ErrorLog::single(log, Level::Alert);
+        let gate = Gate::new(&site.snapshot, gates.door(0).unwrap(), &errors);
+        assert!(!gate.is_closed(1));
+        let order = Order { state: State::Closed, ..Order::default() };
+        gates.set(gates.default_switch(), &order);
+        assert!(gate.is_closed(1));
+        let said = site.text("full.log");
+        assert!(said.contains("too many switches, \"shop\" is taken for \"default\""), "{said}");
+    }
+
+    #[test]
+    fn a_flag_is_looked_for_once_in_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flag");
+        let site = Site::new("", &format!("listen 1; maintenance_flag_file {};", path.display()));
+        assert!(!site.live.gate.is_closed(0));
+        std::fs::write(&path, "").unwrap();
+        assert!(!site.live.gate.is_closed(0), "the last look was just now");
+        let looked = &site.live.gate.switches[0].looked;
+        looked.set(looked.get().and_then(|at| at.checked_sub(LOOK)));
+        assert!(site.live.gate.is_closed(0));
+        assert!(!site.live.gate.enter(0, Class::Read));
+        assert_eq!(site.gates.inflight(site.gates.default_switch()).read, 0);
+    }
+}

@@ -64,6 +64,8 @@ impl Action {
 #[derive(Debug, Default)]
 pub struct Guest {
     pub action: Action,
+    /// How it found the door; nothing if it has not come to one.
+    pub found_closed: Option<bool>,
     /// Tokens it showed, taken out of its head: nobody further on is to see them.
     pub tokens: Vec<Vec<u8>>,
     /// From the last door on, until an answer takes it along.

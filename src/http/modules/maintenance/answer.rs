@@ -40,6 +40,7 @@ pub fn turn_away(req: &mut Request) -> Stop {
     // It may have been on the way to the page of another error.
     req.error_status = 0;
     req.guest.action = action;
+    req.guest.found_closed = Some(true);
     req.reply = reply;
     let headers = &mut req.reply.headers;
     headers.push_known(Name::CacheControl, b"no-store");

@@ -10,10 +10,12 @@ mod page;
 mod rows;
 mod wants;
 
+use crate::http::method::Method;
 use crate::http::passage::Action;
 use crate::http::phase::{Phase, Stop};
 use crate::http::request::Request;
 use crate::http::vars::Variable;
+use crate::zone::gates::State;
 
 pub use answer::turn_away;
 pub use conf::{Conf, Draft, Websocket};
@@ -27,7 +29,9 @@ pub static VARIABLES: &[Variable] = &[
         name: "maintenance",
         doc: "Whether the switch that the location has joined is `open` or `closed`.",
         get: |req, _, out| {
-            let closed = req.live.gate.is_closed(req.conf().maintenance.switch);
+            // The log is written later, when the door may have been opened again.
+            let now = || req.live.gate.is_closed(req.conf().maintenance.switch);
+            let closed = req.guest.found_closed.unwrap_or_else(now);
             out.extend_from_slice(if closed { b"closed" } else { b"open" });
             true
         },
@@ -47,8 +51,9 @@ pub static VARIABLES: &[Variable] = &[
 /// looked at once more before it does.
 pub fn door(req: &mut Request) -> Phase {
     let conf = &req.conf().maintenance;
-    let closed = req.live.gate.is_closed(conf.switch);
-    if !closed && !conf.watches_open_door {
+    let (closed, watches) = (req.live.gate.is_closed(conf.switch), conf.watches_open_door);
+    req.guest.found_closed = Some(closed);
+    if !closed && !watches {
         return Ok(());
     }
     bypass::take(req);
@@ -74,14 +79,22 @@ fn closed_door(req: &mut Request) -> Phase {
 /// Whether no switch keeps this request out.
 pub fn is_exempt(req: &Request) -> bool {
     let conf = req.conf();
-    conf.maintenance.exempt || conf.stub_status.on || req.uri.starts_with(ACME)
+    conf.maintenance.exempt || conf.stub_status.on || is_challenge(req)
+}
+
+/// Whether a certificate authority asks for a token, and for nothing that a server behind might take
+/// for another path (RFC 8555, section 8.3).
+fn is_challenge(req: &Request) -> bool {
+    let Some(token) = req.uri.strip_prefix(ACME) else { return false };
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    matches!(req.method, Method::Get | Method::Head) && token.iter().all(plain)
 }
 
 /// Whether this request may pass a closed door, and why.
 pub fn admits(req: &Request) -> Option<Action> {
     let conf = &req.conf().maintenance;
     let order = req.live.gate.order(conf.switch);
-    if order.no_bypass {
+    if order.no_bypass && order.state != State::Open {
         return None;
     }
     if bypass::is_listed(req, &order.allow) {

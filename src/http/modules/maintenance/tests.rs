@@ -116,6 +116,7 @@ fn switches_are_joined_level_by_level() {
         ("/status", 200, Action::Exempt),
         ("/.well-known/acme-challenge/x", 200, Action::Exempt),
         ("/.well-known/other", 503, Action::Page),
+        ("/.well-known/acme-challenge/..;/order", 503, Action::Page),
     ] {
         let req = ask(&site, path, &[]);
         assert_eq!((req.reply.status, req.guest.action), (status, action), "{path}");
