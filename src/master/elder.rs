@@ -313,9 +313,15 @@ impl Master {
         }
     }
 
+    /// The retired masters that this one answers for. Those of one that has retired itself are its
+    /// successor's as well; it keeps them only as long as it may have to return.
+    pub(super) fn links(&self) -> &[Link] {
+        if self.state.has_handed_over() { &[] } else { &self.links }
+    }
+
     pub(super) fn retired_gone(&mut self, pid: u32) {
         self.links.retain(|link| link.master.pid != pid);
-        self.take(Event::Retired(self.links.len()));
+        self.take(Event::Retired(self.links().len()));
         self.sweep_counters();
     }
 
@@ -332,7 +338,7 @@ impl Master {
     /// Those that are not the server any more, or never were, still write to their logs.
     pub(super) fn reopen_others(&self) {
         self.say(&FromSuccessor::Reopen);
-        for link in &self.links {
+        for link in self.links() {
             link.wire.send(&FromSuccessor::Reopen, &[]);
         }
         for undone in self.undone.values() {
@@ -342,7 +348,7 @@ impl Master {
 
     /// Those that are not the server any more, or never were, stop with it.
     pub(super) fn stop_others(&self, fast: bool) {
-        for link in &self.links {
+        for link in self.links() {
             link.wire.send(&FromSuccessor::Stop { fast }, &[]);
         }
         let signal = if fast { Signal::SIGTERM } else { Signal::SIGQUIT };

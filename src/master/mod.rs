@@ -331,7 +331,10 @@ impl Master {
             Action::DismissSuccessor(id, reason) => self.dismiss_successor(id, reason),
             Action::ForgetSuccessor => self.forget_successor(),
             Action::KillSuccessor(id) => self.kill_successor(id),
-            Action::Return => self.come_back(),
+            Action::Return => {
+                self.come_back();
+                return Some(Event::Retired(self.links.len()));
+            }
             Action::Tell(milestone) => self.tell_milestone(&milestone),
             Action::StopOthers { fast } => self.stop_others(fast),
             Action::Building { ready, of } => self.building(ready, of),

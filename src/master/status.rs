@@ -44,7 +44,7 @@ impl Master {
     fn generations(&self) -> Vec<GenerationStatus> {
         let mut all = vec![self.own(false)];
         all.extend(Some(self.own(true)).filter(|leaving| !leaving.workers.is_empty()));
-        for link in &self.links {
+        for link in self.links() {
             let master = &link.master;
             all.push(self.other(
                 "draining",

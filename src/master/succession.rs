@@ -113,6 +113,12 @@ impl State {
         self.succession.as_ref().map(|succession| succession.order.watch)
     }
 
+    /// Whether this master serves again if the new one dies.
+    pub fn may_return(&self) -> bool {
+        let stage = self.succession.as_ref().map(|succession| succession.stage);
+        matches!(stage, Some(Stage::Committed(Some(_))))
+    }
+
     /// Whether both masters accept, and a person decides which stays.
     pub(super) fn in_manual_overlap(&self) -> bool {
         matches!(&self.succession, Some(Succession { stage: Stage::Overlap(None), .. }))
@@ -358,8 +364,7 @@ impl State {
     /// Whether this master has to stay although it has nothing to do: it may have to return, or a
     /// successor that it has sent away is still there.
     pub(super) fn has_to_stay(&self) -> bool {
-        let stage = self.succession.as_ref().map(|succession| succession.stage);
-        matches!(stage, Some(Stage::Committed(Some(_)))) || !self.undone.is_empty()
+        self.may_return() || !self.undone.is_empty()
     }
 
     /// An id for an undone successor.

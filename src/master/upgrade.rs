@@ -172,6 +172,7 @@ impl Master {
             // The name is the next old master's.
             let _ =
                 pidfile::remove(&pidfile::oldbin(&self.current.process.pid), std::process::id());
+            self.links.clear();
             return self.take(Event::Superseded);
         }
         if let Some(FromSuccessor::Stop { fast }) = word {
@@ -300,7 +301,9 @@ impl Master {
         }
         let (foreign, listen) = (successor.wire.is_none(), successor.ready.listen.clone());
         let moved = successor.ready.control != self.current.process.control;
-        self.links.clear();
+        if !self.state.may_return() {
+            self.links.clear();
+        }
         // One that knows nothing of handing over does not answer there either.
         self.stop_control(moved || foreign);
         if !foreign {

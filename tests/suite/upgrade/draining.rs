@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use super::{
     answering, configured, done, echo, full_text, second, status, telling, telling_text, upgrade,
@@ -230,6 +231,37 @@ fn several_generations_finish_at_once() {
     }
     masters.into_iter().for_each(system::gone);
     assert!(daemon.processes().is_empty(), "{:?}", daemon.processes());
+}
+
+/// One that returns answers for those before it again.
+#[test]
+fn generations_belong_to_the_one_that_returns() {
+    if is_reference() {
+        return;
+    }
+    let origin = echo();
+    let setup = configured(&full_text(1, ""));
+    let setup = setup.set("main", "upgrade_watch 0; upgrade_rollback_window 1m;");
+    let setup = setup.allow("exited on signal 9").allow("is gone").allow("serving again");
+    let mut daemon = setup.set("origin", origin.address()).start_daemon();
+    let first = daemon.master();
+    let mut open = sockets(&daemon, 1);
+    done(&upgrade(&daemon, &second(), &[]));
+    let returning = daemon.master();
+    done(&upgrade(&daemon, &version::executable(version::THIRD), &[]));
+    let last = daemon.master();
+    daemon.kill(last);
+    daemon.only_master(returning);
+    still_there(&mut open);
+    let now = status(&daemon);
+    let draining = |one: &Value| one["state"] == "draining" && one["master"] == first.as_raw();
+    let generations = now["generations"].as_array().expect("generations");
+    assert!(generations.iter().any(draining), "{now}");
+    assert_eq!(daemon.command(&["-s", "stop"]).0, Some(0));
+    open.remove(0).0.end();
+    for pid in [first, returning] {
+        system::gone(pid);
+    }
 }
 
 /// A graceful end waits for every generation.
