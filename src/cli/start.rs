@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{built_in_log, tell};
-use crate::config::{Line, Options, Process, Report};
+use crate::config::{Options, Process, Report};
 use crate::handover::{Attached, take};
 use crate::log::{ErrorLog, Files, Level, os_error, trace};
 use crate::master::generation::{Base, Generation};
@@ -166,10 +166,7 @@ fn check_state(generation: &Generation, inherited: Option<&Inheritance>) -> Resu
             generation.error_log.write(Level::Warn, None, format_args!("{odd}"));
             Ok(())
         }
-        Err(text) => {
-            let text_and_end = format!("proxyd: [emerg] {text}\n");
-            Err(Report { text: text_and_end, lines: vec![Line { fatal: true, text }] })
-        }
+        Err(text) => Err(Report::sentence(text)),
     }
 }
 
@@ -252,6 +249,5 @@ fn run(setup: Setup) -> Result<u8, Report> {
 }
 
 fn failed(what: &str, error: &std::io::Error) -> Report {
-    let text = format!("{what} failed{}", os_error(error));
-    Report { text: format!("proxyd: [emerg] {text}\n"), lines: vec![Line { fatal: true, text }] }
+    Report::sentence(format!("{what} failed{}", os_error(error)))
 }

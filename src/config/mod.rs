@@ -56,6 +56,17 @@ pub struct Report {
     pub lines: Vec<Line>,
 }
 
+impl Report {
+    /// One fatal sentence that is about no place in a file.
+    pub fn sentence(text: impl Into<String>) -> Report {
+        let text = text.into();
+        Report {
+            text: format!("proxyd: [emerg] {text}\n"),
+            lines: vec![Line { fatal: true, text }],
+        }
+    }
+}
+
 /// One line of a [`Report`], without time and process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {

@@ -279,15 +279,9 @@ impl Master {
         let same = |listener: &UnixListener| {
             listener.local_addr().is_ok_and(|name| name.as_pathname() == Some(&*path))
         };
-        let served = match inherited.map(UnixListener::from).filter(same) {
-            Some(listener) => self.serve_control(listener),
-            None => crate::control::bind(&path).and_then(|listener| self.serve_control(listener)),
-        };
-        if let Err(error) = served {
-            let (path, cause) = (path.display(), os_error(&error));
-            let text = format_args!("control: bind() to unix:{path} failed{cause}");
-            self.log().write(Level::Emerg, None, text);
-        }
+        let inherited = inherited.map(UnixListener::from).filter(same);
+        let listener = inherited.map_or_else(|| crate::control::bind(&path), Ok);
+        self.serve_control_at(&path, listener);
     }
 
     /// The old master's socket is one to a retired master now.

@@ -18,9 +18,7 @@ use socket2::SockRef;
 use super::event;
 use crate::conf::{Disk, Recording};
 use crate::config::handover::{self, Header};
-use crate::config::{
-    self, Line, Loaded, LogTarget, Machine, NeededSwitch, Options, Process, Report,
-};
+use crate::config::{self, Loaded, LogTarget, Machine, NeededSwitch, Options, Process, Report};
 use crate::ipc::{Bundle, Settings};
 use crate::log::{ErrorLog, Files, Level, LogFile, Target, os_error};
 use crate::net::listener::{SocketError, bind, tune};
@@ -422,7 +420,7 @@ impl Opening<'_> {
             }
         }
         match in_use {
-            Some(_) if tries > 1 => Err(sentence("still could not bind()")),
+            Some(_) if tries > 1 => Err(Report::sentence("still could not bind()")),
             Some(report) => Err(report),
             None => Ok(()),
         }
@@ -442,9 +440,9 @@ impl Opening<'_> {
                     if self.base.bind_tries() > 1 {
                         self.log.write(Level::Emerg, None, format_args!("{error}"));
                     }
-                    in_use = Some(sentence(error));
+                    in_use = Some(Report::sentence(error.to_string()));
                 }
-                Err(error) => return Err(sentence(error)),
+                Err(error) => return Err(Report::sentence(error.to_string())),
             }
         }
         Ok(in_use)
@@ -453,12 +451,7 @@ impl Opening<'_> {
 
 /// A failure that has no place in the configuration.
 fn failure(what: impl Display, error: &io::Error) -> Report {
-    sentence(format_args!("{what}{}", os_error(error)))
-}
-
-fn sentence(text: impl Display) -> Report {
-    let text = text.to_string();
-    Report { text: format!("proxyd: [emerg] {text}\n"), lines: vec![Line { fatal: true, text }] }
+    Report::sentence(format!("{what}{}", os_error(error)))
 }
 
 /// The descriptors of a parcel as a channel wants them.

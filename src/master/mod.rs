@@ -32,7 +32,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -51,7 +51,7 @@ use elder::{Link, Predecessor};
 use event::{Action, End, Event, Id};
 use generation::Generation;
 use inheritance::Inheritance;
-use plan::Previous;
+use plan::{Direction, Previous};
 use spawn::{Child, Launch, News};
 use state::State;
 use successor::Successor;
@@ -272,11 +272,18 @@ impl Master {
             Some(socket) if path.exists() => socket.map(UnixListener::from),
             _ => control::bind(&path),
         };
-        if let Err(error) = listener.and_then(|listener| self.serve_control(listener)) {
-            let (path, cause) = (path.display(), os_error(&error));
-            let text = format_args!("control: bind() to unix:{path} failed{cause}");
-            self.log().write(Level::Emerg, None, text);
-        }
+        self.serve_control_at(&path, listener);
+    }
+
+    /// Serves the control API on a listener of this name; the server does without it if it must.
+    fn serve_control_at(&mut self, path: &Path, listener: io::Result<UnixListener>) -> bool {
+        let Err(error) = listener.and_then(|listener| self.serve_control(listener)) else {
+            return true;
+        };
+        let (path, cause) = (path.display(), os_error(&error));
+        let text = format_args!("control: bind() to unix:{path} failed{cause}");
+        self.log().write(Level::Emerg, None, text);
+        false
     }
 
     /// Takes an event in and does what it leads to; doing may lead to further events.
@@ -408,10 +415,20 @@ impl Master {
     }
 
     fn kill(&self, id: Id) {
-        if let (Some(child), Launch::Exec(_)) = (self.children.get(&id), &self.launch)
-            && let Err(error) = process::kill(child.pid, Signal::SIGKILL)
-        {
-            let (pid, cause) = (child.pid, os_error(&error));
+        if let (Some(child), Launch::Exec(_)) = (self.children.get(&id), &self.launch) {
+            self.kill_process(child.pid);
+        }
+    }
+
+    fn kill_successor(&self, id: Id) {
+        if let Some(undone) = self.undone.get(&id) {
+            self.kill_process(undone.pid);
+        }
+    }
+
+    fn kill_process(&self, pid: Pid) {
+        if let Err(error) = process::kill(pid, Signal::SIGKILL) {
+            let cause = os_error(&error);
             self.log().write(Level::Alert, None, format_args!("kill({pid}, 9) failed{cause}"));
         }
     }
@@ -471,8 +488,8 @@ impl Master {
                 self.take(Event::Reload);
             }
             Ask::Status(reply) => drop(reply.send(self.status())),
-            Ask::Upgrade(request, progress) => self.order("upgrade", &request, progress),
-            Ask::Rollback(request, progress) => self.order("rollback", &request, progress),
+            Ask::Upgrade(request, progress) => self.order(Direction::Upgrade, &request, progress),
+            Ask::Rollback(request, progress) => self.order(Direction::Rollback, &request, progress),
             Ask::Processes(reply) => drop(reply.send(self.processes())),
             Ask::Config(reply) => {
                 let file = |(path, text): &(std::path::PathBuf, Vec<u8>)| ConfigFile {
@@ -533,7 +550,8 @@ impl Master {
         self.current.close_listeners(&log);
     }
 
-    /// Whether the master that this one was to replace, and that does not speak, is still there.
+    /// Whether the master that this one was to replace, and that does not speak, is still there: one
+    /// that speaks has said who stays; of one that does not, its death is the only sign.
     fn has_living_parent(&self) -> bool {
         self.elder_pid == 0 && self.parent.is_some_and(|parent| Pid::parent() == parent)
     }

@@ -19,7 +19,6 @@ use crate::control::upgrade::{Progress, Request};
 use crate::handover;
 use crate::log::{Level, os_error};
 use crate::sys::exec::Program;
-use crate::sys::process::Pid;
 use crate::version;
 
 /// A program that a rollback can go back to, with the configuration it ran with.
@@ -31,10 +30,26 @@ pub(super) struct Previous {
     pub words: Vec<OsString>,
 }
 
+/// Which way a change of the program goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Upgrade,
+    Rollback,
+}
+
+impl Direction {
+    /// As it is called in messages and in the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Upgrade => "upgrade",
+            Direction::Rollback => "rollback",
+        }
+    }
+}
+
 /// What is to take over.
 pub(super) struct Plan {
-    /// `upgrade` or `rollback`.
-    pub what: &'static str,
+    pub direction: Direction,
     pub program: Program,
     /// What it is called in messages, and by its first word.
     pub path: PathBuf,
@@ -47,6 +62,22 @@ pub(super) struct Plan {
     pub foreign: bool,
 }
 
+impl Plan {
+    fn new(direction: Direction, program: Program, path: PathBuf, words: Vec<OsString>) -> Plan {
+        Plan {
+            direction,
+            program,
+            path,
+            words,
+            config: None,
+            version: None,
+            canary: None,
+            manual: false,
+            foreign: false,
+        }
+    }
+}
+
 impl Master {
     /// `USR2`: the program that is now where this one was started from.
     pub(super) fn change_binary(&mut self) {
@@ -55,22 +86,9 @@ impl Master {
             .and_then(|program| Ok((handover::understands(&program)?, program)))
         {
             Ok((understands, program)) => {
-                let words = self.words.clone();
-                let (manual, foreign) = (true, !understands);
-                self.begin(
-                    Plan {
-                        what: "upgrade",
-                        program,
-                        path,
-                        words,
-                        config: None,
-                        version: None,
-                        canary: None,
-                        manual,
-                        foreign,
-                    },
-                    &Request::default(),
-                );
+                let plan = Plan::new(Direction::Upgrade, program, path, self.words.clone());
+                let plan = Plan { manual: true, foreign: !understands, ..plan };
+                self.begin(plan, &Request::default());
             }
             Err(error) => drop(self.not_executed(&path, &error)),
         }
@@ -79,10 +97,10 @@ impl Master {
     /// Whether `USR2` can be followed: a person has to be able to tell the old master and the new one
     /// apart, and there may be two of them but not three.
     pub(super) fn may_change_binary(&self) -> bool {
-        // One that speaks has said who stays; of one that does not, its death is the only sign.
-        let told = self.elder_pid != 0;
-        let orphan = told || self.parent.is_none_or(|parent| Pid::parent() != parent);
-        self.daemon && orphan && self.state.upgrade_refusal().is_none() && self.is_process()
+        self.daemon
+            && !self.has_living_parent()
+            && self.state.upgrade_refusal().is_none()
+            && self.is_process()
     }
 
     fn is_process(&self) -> bool {
@@ -92,11 +110,12 @@ impl Master {
     /// An upgrade or a rollback was asked for over the control API.
     pub(super) fn order(
         &mut self,
-        what: &'static str,
+        direction: Direction,
         request: &Request,
         reply: UnboundedSender<Progress>,
     ) {
-        if what == "rollback" && self.state.can_undo() && !request.dry_run {
+        let is_rollback = direction == Direction::Rollback;
+        if is_rollback && self.state.can_undo() && !request.dry_run {
             self.take(Event::Undo);
             let text = format!("rollback: {} goes on alone", version::PROXYD);
             let _ = reply.send(Progress { state: "done".to_owned(), text, code: Some(0) });
@@ -108,7 +127,7 @@ impl Master {
         });
         let plan = match refusal {
             Some(why) => Err(why),
-            None if what == "rollback" => self.plan_rollback(),
+            None if is_rollback => self.plan_rollback(),
             None => self.plan_upgrade(request),
         };
         match plan {
@@ -117,7 +136,7 @@ impl Master {
                 self.begin(plan, request);
             }
             Err(why) => {
-                let text = format!("{what} {} -> ?: {why}", version::PROXYD);
+                let text = format!("{} {} -> ?: {why}", direction.name(), version::PROXYD);
                 self.log().write(Level::Error, None, format_args!("{text}"));
                 let _ = reply.send(Progress { state: "refused".to_owned(), text, code: Some(1) });
             }
@@ -132,27 +151,15 @@ impl Master {
             Some(given) => words.extend(given.iter().map(OsString::from)),
             None => words.extend(self.words.iter().skip(1).cloned()),
         }
-        Ok(Plan {
-            what: "upgrade",
-            program,
-            path,
-            words,
-            config: None,
-            version: None,
-            canary: request.canary,
-            manual: false,
-            foreign: false,
-        })
+        let plan = Plan::new(Direction::Upgrade, program, path, words);
+        Ok(Plan { canary: request.canary, ..plan })
     }
 
     /// What this master has replaced; after a restart, the file beside its own that was kept.
     fn plan_rollback(&self) -> Result<Plan, String> {
         let plan = |program: Program, words: Vec<OsString>| {
             let path = program.path().unwrap_or_default();
-            let (config, version) = (None, None);
-            let (canary, manual, foreign) = (None, false, false);
-            let what = "rollback";
-            Plan { what, program, path, words, config, version, canary, manual, foreign }
+            Plan::new(Direction::Rollback, program, path, words)
         };
         let failed =
             |error: io::Error| format!("no previous generation can be used{}", os_error(&error));

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::notify::Supervisor;
 use crate::ipc::{AsyncChannel, Message, Received};
 use crate::signals::{Heard, Signal, Signals};
-use crate::sys::process::{self, Exit, Pid};
+use crate::sys::process::{self, Pid};
 
 /// How long a word that was said before a signal was sent may take to arrive.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -148,7 +148,7 @@ impl Relay {
         loop {
             let end = ended.iter().find(|(pid, _)| *pid == self.current);
             let code = match end {
-                Some((_, exit)) => code(*exit),
+                Some((_, exit)) => exit.shell_code(),
                 None if process::exists(self.current) => return None,
                 // It was the child of another process, which has not told that it ended.
                 None => LOST,
@@ -171,15 +171,6 @@ async fn said(channel: &mut Option<RelayEnd>) -> io::Result<Received<ToRelay>> {
 /// Passes a signal to a master; one that has just ended needs none.
 pub fn forward(master: Pid, signal: Heard) {
     let _ = signal.send(master);
-}
-
-/// As a shell tells it.
-fn code(exit: Exit) -> u8 {
-    let code = match exit {
-        Exit::Code(code) => code,
-        Exit::Signal { number, .. } => 128 + number,
-    };
-    u8::try_from(code).unwrap_or(LOST)
 }
 
 #[cfg(test)]

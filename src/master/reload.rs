@@ -97,13 +97,8 @@ impl Master {
         if new == old {
             return;
         }
-        match control::bind(&new).and_then(|listener| self.serve_control(listener)) {
-            Ok(()) => drop(std::fs::remove_file(old)),
-            Err(error) => {
-                let (path, cause) = (new.display(), os_error(&error));
-                let text = format_args!("control: bind() to unix:{path} failed{cause}");
-                self.log().write(Level::Emerg, None, text);
-            }
+        if self.serve_control_at(&new, control::bind(&new)) {
+            let _ = std::fs::remove_file(old);
         }
     }
 

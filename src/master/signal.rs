@@ -108,10 +108,7 @@ impl Master {
         self.stand_in();
         if !self.daemon && self.state.has_handed_over() {
             // If nothing follows, this is how the server has ended.
-            self.code = match exit {
-                Exit::Code(code) => u8::try_from(code).unwrap_or(1),
-                Exit::Signal { number, .. } => u8::try_from(128 + number).unwrap_or(1),
-            };
+            self.code = exit.shell_code();
         }
         self.sweep_counters();
         self.take(event);

@@ -38,7 +38,7 @@ impl Master {
     fn change_in_hand(&self) -> Option<String> {
         let plan = self.upgrading.plan.as_ref().filter(|_| self.state.can_undo());
         let reload = self.candidate.as_ref().map(|_| "reload");
-        plan.map(|plan| plan.what).or(reload).map(str::to_owned)
+        plan.map(|plan| plan.direction.name()).or(reload).map(str::to_owned)
     }
 
     fn generations(&self) -> Vec<GenerationStatus> {

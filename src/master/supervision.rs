@@ -13,7 +13,7 @@ use super::relay::{FromRelay, Relay, RelayEnd, ToRelay};
 use super::spawn::News;
 use super::wire::Wire;
 use crate::ipc::{self, Channel};
-use crate::log::{Level, os_error};
+use crate::log::Level;
 use crate::signals::{Signal, Signals};
 use crate::sys::process::{self, Pid};
 use crate::version;
@@ -40,9 +40,7 @@ impl Supervision {
         let supervisor = if first { Supervisor::from_env() } else { None };
         Supervision { first, supervisor, wire: None, announced: false, extend_at: None }
     }
-}
 
-impl Supervision {
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.extend_at
     }
@@ -166,15 +164,6 @@ impl Master {
             self.log().write(Level::Alert, None, format_args!("{text}"));
         }
         Ok(Relay { current, channel, supervisor: self.supervision.supervisor.take(), signals })
-    }
-
-    pub(super) fn kill_successor(&self, id: super::event::Id) {
-        if let Some(undone) = self.undone.get(&id)
-            && let Err(error) = process::kill(undone.pid, Signal::SIGKILL)
-        {
-            let (pid, cause) = (undone.pid, os_error(&error));
-            self.log().write(Level::Alert, None, format_args!("kill({pid}, 9) failed{cause}"));
-        }
     }
 }
 

@@ -53,7 +53,7 @@ impl Master {
         let old = version::PROXYD;
         let Told { pid, version, workers, building, took } = &self.upgrading.told;
         let plan = self.upgrading.plan.as_ref();
-        let what = plan.map_or("upgrade", |plan| plan.what);
+        let what = plan.map_or("upgrade", |plan| plan.direction.name());
         let new = if version.is_empty() { "?" } else { version };
         let head = format!("{what} {old} -> {new}: ");
         let ended = &self.upgrading.end;

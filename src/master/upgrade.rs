@@ -9,21 +9,18 @@ use std::rc::Rc;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{End, Event, Id, Sample};
-use super::plan::Plan;
+use super::plan::{Direction, Plan};
 use super::relay::ToRelay;
 use super::spawn::Launch;
 use super::successor::{Start, Successor};
 use super::telling::Told;
-use super::{Master, pidfile};
+use super::{Master, pidfile, watch};
 use crate::control::upgrade::Progress;
 use crate::handover::{Attached, FromSuccessor, Hello, PROTOCOLS, Retired, ToSuccessor};
 use crate::log::{Level, os_error};
 use crate::sys::process::{self, Signal};
 use crate::version;
 use crate::zone::counters::Totals;
-
-/// A share is not worth comparing below this.
-const ENOUGH: u64 = 50;
 
 /// What the old side remembers of the upgrade in hand or the last one.
 #[derive(Default)]
@@ -217,12 +214,12 @@ impl Master {
 
     pub(super) fn let_successor_accept(&mut self) -> Option<Event> {
         let path = self.current.process.pid.clone();
-        let is_rollback = self.upgrading.plan.as_ref().is_some_and(|plan| plan.what == "rollback");
+        let direction = self.upgrading.plan.as_ref().map(|plan| plan.direction);
         let successor = self.upgrading.successor.as_mut()?;
         match pidfile::keep(&path, std::process::id()) {
             Ok(kept) => successor.kept = Some(kept),
             // The way back must be open even where nothing can be written.
-            Err(error) if is_rollback => {
+            Err(error) if direction == Some(Direction::Rollback) => {
                 let cause = os_error(&error);
                 let text = format_args!("keeping \"{}\" failed{cause}", path.display());
                 self.current.error_log.write(Level::Alert, None, text);
@@ -272,7 +269,7 @@ impl Master {
             new_requests: theirs.requests.saturating_sub(new_before.requests),
             new_failed: theirs.failed.saturating_sub(new_before.failed),
         };
-        if sample.old_requests < ENOUGH {
+        if sample.old_requests < watch::ENOUGH {
             // Too little of late: what it has done in its life says more.
             (sample.old_requests, sample.old_failed) = (ours.requests, ours.failed);
         }
@@ -367,27 +364,23 @@ impl Master {
             let _ = pidfile::remove(other, theirs);
         }
         if self.state.is_serving() && pidfile::read(path).is_ok_and(|found| found == Ok(theirs)) {
-            let me = std::process::id();
-            let written = pidfile::write(path, me).or_else(|_| pidfile::overwrite(path, me));
-            if let Err(error) = written {
-                let (path, cause) = (path.display(), os_error(&error));
-                self.log().write(
-                    Level::Alert,
-                    None,
-                    format_args!("open() \"{path}\" failed{cause}"),
-                );
-            }
+            self.claim_pid_file();
         }
     }
 
     fn restore_pid_file(&self, kept: &pidfile::Kept) {
-        let path = &self.current.process.pid;
-        let restored = kept.restore().or_else(|_| pidfile::write(path, std::process::id()));
-        let restored = restored.or_else(|_| pidfile::overwrite(path, std::process::id()));
-        if let Err(error) = restored {
+        if kept.restore().is_err() {
+            self.claim_pid_file();
+        }
+    }
+
+    /// Has the pid file name this master, even where there is no room for another file.
+    fn claim_pid_file(&self) {
+        let (path, me) = (&self.current.process.pid, std::process::id());
+        let written = pidfile::write(path, me).or_else(|_| pidfile::overwrite(path, me));
+        if let Err(error) = written {
             let (path, cause) = (path.display(), os_error(&error));
-            let text = format_args!("rename() {path}.oldbin to {path} failed{cause}");
-            self.log().write(Level::Alert, None, text);
+            self.log().write(Level::Alert, None, format_args!("open() \"{path}\" failed{cause}"));
         }
     }
 
@@ -404,14 +397,8 @@ impl Master {
         }
         self.upgrading.plan = None;
         self.code = 0;
-        let path = self.current.process.pid.clone();
-        let me = std::process::id();
-        let written = pidfile::write(&path, me).or_else(|_| pidfile::overwrite(&path, me));
-        if let Err(error) = written {
-            let (path, cause) = (path.display(), os_error(&error));
-            log.write(Level::Alert, None, format_args!("open() \"{path}\" failed{cause}"));
-        }
-        let _ = std::fs::remove_file(pidfile::oldbin(&path));
+        self.claim_pid_file();
+        let _ = std::fs::remove_file(pidfile::oldbin(&self.current.process.pid));
         self.current.listen_again(&log);
         self.begin_switches();
         self.serve_control_again();

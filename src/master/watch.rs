@@ -6,7 +6,7 @@
 use super::event::Sample;
 
 /// Fewer requests than this prove nothing.
-const ENOUGH: u64 = 50;
+pub const ENOUGH: u64 = 50;
 /// The share of failures that the new one may have above the old one's.
 const TOLERANCE: f64 = 0.05;
 /// How many standard deviations away from chance the difference has to be.

@@ -28,6 +28,17 @@ pub enum Exit {
     },
 }
 
+impl Exit {
+    /// As a shell tells it: the code, or 128 and the signal's number.
+    pub fn shell_code(self) -> u8 {
+        let code = match self {
+            Exit::Code(code) => code,
+            Exit::Signal { number, .. } => 128 + number,
+        };
+        u8::try_from(code).unwrap_or(1)
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

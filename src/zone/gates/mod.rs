@@ -211,14 +211,8 @@ impl Gates {
         }
     }
 
-    /// Forgets exchanges of unknown outcome, when somebody has taken note of them.
-    pub fn forget_unknown(&self, switch: Switch) {
-        for slot in 0..MAX_SLOTS {
-            self.counts(switch, slot)[UNKNOWN].store(0, Ordering::SeqCst);
-        }
-    }
-
-    /// Forgets all but so many of them: the oldest, as far as that is known.
+    /// Forgets all exchanges of unknown outcome but so many, when somebody has taken note of them: the
+    /// oldest, as far as that is known.
     pub fn forget_unknown_but(&self, switch: Switch, kept: u64) {
         let mut many = self.inflight(switch).unknown.saturating_sub(kept);
         for slot in 0..MAX_SLOTS {
