@@ -3,6 +3,7 @@
 //! Must not know how a body is framed on the wire towards the client; `conn` frames what it is given.
 
 use super::client::Client;
+use super::filter::{Filter, Filtered};
 use super::origin::Answer;
 use super::request_body::RequestBody;
 use std::borrow::Cow;
@@ -26,6 +27,8 @@ pub enum Body {
     Parts(VecDeque<Part>),
     /// What an upstream server is sending.
     Upstream(Box<Answer>),
+    /// Any of these, changed on its way.
+    Filtered(Box<Filtered>),
 }
 
 /// A stretch of an open file.
@@ -64,6 +67,37 @@ impl Slice {
 }
 
 impl Body {
+    /// Puts a filter behind what there is so far.
+    pub fn filter(&mut self, filter: Box<dyn Filter>) {
+        let source = std::mem::take(self);
+        *self = Self::Filtered(Box::new(Filtered::new(source, filter)));
+    }
+
+    /// The body before all filters.
+    pub fn source(&self) -> &Self {
+        match self {
+            Self::Filtered(filtered) => filtered.source().source(),
+            plain => plain,
+        }
+    }
+
+    /// The upstream's answer that this is, or is made of.
+    pub fn answer_mut(&mut self) -> Option<&mut Answer> {
+        match self {
+            Self::Upstream(answer) => Some(answer),
+            Self::Filtered(filtered) => filtered.source_mut().answer_mut(),
+            _ => None,
+        }
+    }
+
+    /// Bytes that went into and came out of the last filter with a ratio.
+    pub fn counts(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Filtered(filtered) => filtered.counts(),
+            _ => None,
+        }
+    }
+
     /// Goes on with a request whose answer began before all of it had been sent.
     pub fn poll_request(
         &mut self,
@@ -71,14 +105,15 @@ impl Body {
         client: &Client,
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
-        match self {
-            Self::Upstream(answer) => answer.poll_request(request, client, cx),
-            _ => Ok(()),
+        match self.answer_mut() {
+            Some(answer) => answer.poll_request(request, client, cx),
+            None => Ok(()),
         }
     }
 
-    /// Appends at least one and at most about `room` bytes to `out`. `Ready(Ok(false))`: that was
-    /// the last of it. An error means that the body cannot be completed.
+    /// Appends at most about `room` bytes to `out`. `Ready(Ok(true))`: there may be more, at once if
+    /// nothing came; `Ready(Ok(false))`: that was the last of it. An error means that the body cannot
+    /// be completed.
     pub fn poll_fill(
         &mut self,
         out: &mut Vec<u8>,
@@ -95,6 +130,7 @@ impl Body {
             Self::File(slice) => Poll::Ready(slice.fill(out, room).map(|()| slice.at < slice.end)),
             Self::Parts(parts) => Poll::Ready(next_part(parts, out, room)),
             Self::Upstream(answer) => answer.poll_fill(out, room, cx),
+            Self::Filtered(filtered) => filtered.poll_fill(out, room, cx),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod computed;
 pub mod conn;
 pub mod date;
 pub mod draft;
+pub mod filter;
 pub mod finish;
 #[cfg(test)]
 pub mod fixture;
@@ -21,6 +22,7 @@ pub mod internal;
 pub mod io;
 pub mod lint;
 pub mod live;
+pub mod media_types;
 pub mod method;
 pub mod modules;
 pub mod origin;

@@ -3,7 +3,7 @@
 //! Must not write to a connection; `conn` does, in its protocol's form.
 
 use super::body::Body;
-use super::headers::Headers;
+use super::headers::{Headers, Name};
 use std::borrow::Cow;
 
 /// An answer. Fields that nginx writes at fixed places of the head are kept apart from `headers`.
@@ -32,6 +32,8 @@ pub struct Reply {
     pub bare: bool,
     /// Bytes of body held for a slow client; 0 for the usual.
     pub window: usize,
+    /// Filters hold nothing back while more is to come (`proxy_buffering off`).
+    pub unbuffered: bool,
     /// It is sent to its end although the client may have closed its side (`proxy_ignore_client_abort`).
     pub unwatched: bool,
     /// The head has gone out: nothing of it can change any more.
@@ -55,12 +57,45 @@ impl Reply {
 
     /// Whether an upstream answers.
     pub fn is_proxied(&self) -> bool {
-        matches!(self.body, Body::Upstream(_))
+        matches!(self.body.source(), Body::Upstream(_))
     }
 
     /// An answer without a body, not even an empty one with a length (204, 304).
     pub fn empty(status: u16) -> Self {
         Self { status, ..Self::default() }
+    }
+
+    /// The length is not known any more: a filter changes it.
+    pub fn clear_length(&mut self) {
+        self.content_length = None;
+        self.headers.remove(Name::ContentLength);
+    }
+
+    /// Parts of what is sent are not parts of what there is.
+    pub fn clear_ranges(&mut self) {
+        self.allow_ranges = false;
+        self.headers.remove(Name::AcceptRanges);
+    }
+
+    pub fn clear_last_modified(&mut self) {
+        self.last_modified = None;
+        self.headers.remove(Name::LastModified);
+    }
+
+    /// The same content in other bytes: a strong tag becomes weak, and what is no tag goes.
+    pub fn weaken_etag(&mut self) {
+        let Some(tag) = self.headers.get(Name::ETag) else { return };
+        if tag.starts_with(b"\"") {
+            let weak = [b"W/", tag].concat();
+            self.headers.set(Name::ETag, &weak);
+        } else if !tag.starts_with(b"W/") {
+            self.headers.remove(Name::ETag);
+        }
+    }
+
+    /// Whether the content is encoded, as far as the head says.
+    pub fn is_encoded(&self) -> bool {
+        self.headers.get(Name::ContentEncoding).is_some_and(|value| !value.is_empty())
     }
 
     /// Takes away what describes a body when the status (204) allows none.

@@ -91,7 +91,7 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
 
 /// The client has gone. What its request does behind is awaited all the same while its switch is closed.
 async fn outlast(req: &mut Request) {
-    if let Body::Upstream(answer) = &mut req.reply.body
+    if let Some(answer) = req.reply.body.answer_mut()
         && answer.outlasts_client()
     {
         answer.outlast(&mut req.body, &req.client).await;
@@ -117,7 +117,7 @@ async fn end(req: &mut Request, out: &mut Vec<u8>, conf: &connection::Conf) -> R
 
 /// What is known of an upstream's answer once it has been read, for the log.
 fn settle_try(req: &mut Request) {
-    let Body::Upstream(answer) = &req.reply.body else { return };
+    let Body::Upstream(answer) = req.reply.body.source() else { return };
     if let Some(last) = req.tries.last_mut() {
         last.length = answer.length;
         (last.sent, last.received) = (answer.sent, answer.received);
@@ -134,7 +134,10 @@ fn settle_try(req: &mut Request) {
 fn report(req: &mut Request, sent: io::Result<()>, failed: Option<io::Error>) -> Result<(), Cut> {
     if let Some(error) = failed {
         req.reply.truncated = true;
-        if let Body::File(_) | Body::Parts(_) = req.reply.body {
+        if let Some(why) = error.get_ref() {
+            // A filter's own words.
+            req.log_error(format_args!("{why}"));
+        } else if let Body::File(_) | Body::Parts(_) = req.reply.body.source() {
             req.log(Level::Crit, format_args!("read() failed{}", crate::log::os_error(&error)));
         }
         return Err(Cut);

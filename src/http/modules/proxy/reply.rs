@@ -44,6 +44,7 @@ pub fn prepare(
         status,
         reason: Some(std::mem::take(&mut from.head.status_line)),
         unwatched: conf.ignore_abort,
+        unbuffered: !conf.buffering,
         window: if conf.buffering { conf.window } else { conf.buffer_size },
         ..Reply::default()
     };
