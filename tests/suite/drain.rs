@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     Client, DEADLINE, End, Frame, Origin, Server, Setup, WebSocket, accept_websocket, is_reference,
+    still_there, websockets,
 };
 
 /// What this machine may be late by, with all else that runs on it.
@@ -41,21 +42,6 @@ fn echo() -> Origin {
             peer.wait_for_end();
         }
     })
-}
-
-fn sockets(server: &Server, number: usize) -> Vec<WebSocket> {
-    let mut sockets: Vec<_> =
-        (0..number).map(|_| WebSocket::open(server.client(), "/chat")).collect();
-    still_there(&mut sockets);
-    sockets
-}
-
-fn still_there(sockets: &mut [WebSocket]) {
-    for (number, socket) in sockets.iter_mut().enumerate() {
-        let frame = Frame::text(&format!("still {number}"));
-        socket.send(&frame);
-        assert_eq!(socket.receive(), frame);
-    }
 }
 
 /// When the time for leaving began: between the two.
@@ -118,7 +104,7 @@ fn websockets_end_one_after_the_other_at_the_end_of_the_time() {
     }
     let origin = echo();
     let mut server = start(&origin, "worker_shutdown_timeout 2s;");
-    let mut sockets = sockets(&server, 12);
+    let mut sockets = websockets(&server, 12);
     let begun = Begun::quit(&server);
     silent_until(&sockets[0].0, begun.earliest + ms(1500));
     still_there(&mut sockets);
@@ -175,7 +161,7 @@ fn each_is_cut_and_counted_as_what_it_is() {
         client.send(text);
         client
     };
-    let mut mixed: Vec<_> = sockets(&server, 2).into_iter().map(Mixed::Socket).collect();
+    let mut mixed: Vec<_> = websockets(&server, 2).into_iter().map(Mixed::Socket).collect();
     let mut download = ask("GET /files/large HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(download.response_head().status, 200);
     mixed.push(Mixed::Download(download));
@@ -208,7 +194,7 @@ fn who_is_done_in_time_is_not_counted() {
     }
     let origin = echo();
     let mut server = start(&origin, "worker_shutdown_timeout 1s;");
-    let mut open = sockets(&server, 3);
+    let mut open = websockets(&server, 3);
     let begun = Begun::quit(&server);
     for socket in &mut open[..2] {
         socket.send(&Frame::close());
@@ -245,7 +231,7 @@ fn without_a_time_there_is_no_end() {
     }
     let origin = echo();
     let mut server = start(&origin, "");
-    let mut sockets = sockets(&server, 2);
+    let mut sockets = websockets(&server, 2);
     let begun = Begun::quit(&server);
     for step in 1..=3 {
         silent_until(&sockets[0].0, begun.latest + ms(step * 700));
@@ -332,7 +318,7 @@ fn who_does_not_close_is_left() {
     }
     let origin = echo();
     let mut server = start(&origin, "worker_shutdown_timeout 500ms;");
-    let mut sockets = sockets(&server, 3);
+    let mut sockets = websockets(&server, 3);
     let begun = Begun::quit(&server);
     for socket in &mut sockets {
         assert_eq!(socket.0.end(), End::Closed);
@@ -351,7 +337,7 @@ fn every_worker_counts_its_own() {
     let origin = echo();
     for (main, workers) in [("worker_processes 3;", 3), ("master_process off;", 1)] {
         let mut server = start(&origin, &format!("{main} worker_shutdown_timeout 500ms;"));
-        let sockets = sockets(&server, 9);
+        let sockets = websockets(&server, 9);
         let begun = Begun::quit(&server);
         for time in ends(sockets, |mut socket| socket.0.end()) {
             begun.is_between(time, ms(400), ms(500));

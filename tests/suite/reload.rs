@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, geteuid};
 
 use crate::support::{
-    Client, DEADLINE, End, Frame, Load, Origin, Server, Setup, WebSocket, accept_websocket, system,
+    Client, DEADLINE, End, Frame, Load, Origin, Server, Setup, WebSocket, echo, system,
 };
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -32,13 +32,6 @@ fn numbered(workers: usize, number: usize) -> String {
 fn start(workers: usize, origin: &Origin) -> Server {
     let setup = Setup::main(&numbered(workers, 0)).set("origin", origin.address());
     setup.error_level("notice").start()
-}
-
-/// A backend that echoes on tunnels.
-fn echo() -> Origin {
-    Origin::new(|peer| {
-        accept_websocket(peer);
-    })
 }
 
 /// Reloads by the command line, which must go well and say nothing.

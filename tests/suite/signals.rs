@@ -1,29 +1,13 @@
 //! The life of the server: signals, reload, the pid file and the exit code.
 
-use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Client, DEADLINE, End, Origin, Server, Setup};
+use crate::support::{Client, DEADLINE, End, Held, OK, Server, Setup};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-
-/// A backend that says when a request has come and answers when told to.
-fn held() -> (Origin, mpsc::Receiver<()>, mpsc::Sender<()>) {
-    let (tell, told) = mpsc::channel();
-    let (go, wait) = mpsc::channel();
-    let (tell, wait) = (Mutex::new(tell), Mutex::new(wait));
-    let origin = Origin::new(move |peer| {
-        while peer.request().is_some() {
-            let _ = tell.lock().expect("a lock").send(());
-            let _ = wait.lock().expect("a lock").recv_timeout(DEADLINE);
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        }
-    });
-    (origin, told, go)
-}
 
 /// Fetches `/` until the answer is `expected`; only `before` may come earlier.
 fn ask_until(server: &Server, before: &str, expected: &str) {
@@ -58,21 +42,21 @@ fn the_pid_file_comes_and_goes() {
 
 #[test]
 fn quit_answers_what_it_has_begun_and_closes_what_is_idle() {
-    let (origin, told, go) = held();
+    let held = Held::new();
     let mut server = Setup::http(
         "server { listen %%listen%%;
             location / { proxy_pass http://%%origin%%; }
             location /idle { return 200; } }",
     )
-    .set("origin", origin.address())
+    .set("origin", held.origin.address())
     .start();
     let mut waiting = server.client();
     waiting.send(REQUEST);
-    told.recv_timeout(DEADLINE).expect("a request at the backend");
+    held.has_come();
     let mut idle = idle(&server, "/idle");
     server.signal(Signal::SIGQUIT);
     assert_eq!(idle.end(), End::Closed);
-    go.send(()).expect("a waiting backend");
+    held.answer(OK);
     let answer = waiting.response();
     assert_eq!((answer.text().as_str(), answer.header("Connection")), ("ok", Some("close")));
     assert_eq!(waiting.end(), End::Closed);
@@ -83,40 +67,40 @@ fn quit_answers_what_it_has_begun_and_closes_what_is_idle() {
 #[test]
 fn stop_waits_for_nobody() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let (origin, told, go) = held();
+        let held = Held::new();
         let mut server = Setup::http(
             "server { listen %%listen%%; location / { proxy_pass http://%%origin%%; } }",
         )
-        .set("origin", origin.address())
+        .set("origin", held.origin.address())
         .start();
         let mut waiting = server.client();
         waiting.send(REQUEST);
-        told.recv_timeout(DEADLINE).expect("a request at the backend");
+        held.has_come();
         server.signal(signal);
         assert_eq!(waiting.read_to_end(), b"");
         let status = server.wait(DEADLINE).expect("an end");
         assert!(status.success(), "{signal}");
-        drop((go, server));
+        drop(server);
     }
 }
 
 #[test]
 fn reload_serves_the_new_configuration_and_finishes_the_old() {
-    let (origin, told, go) = held();
+    let held = Held::new();
     let mut server = Setup::http(
         "server { listen %%listen%%; location / { return 200 old; }
             location /held { proxy_pass http://%%origin%%; } }",
     )
-    .set("origin", origin.address())
+    .set("origin", held.origin.address())
     .start();
     assert_eq!(server.get("/").text(), "old");
     let mut waiting = server.client();
     waiting.send("GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    told.recv_timeout(DEADLINE).expect("a request at the backend");
+    held.has_come();
     server.configure("server { listen %%listen%%; location / { return 200 new; } }");
     server.signal(Signal::SIGHUP);
     ask_until(&server, "old", "new");
-    go.send(()).expect("a waiting backend");
+    held.answer(OK);
     assert_eq!(waiting.response().text(), "ok");
 }
 

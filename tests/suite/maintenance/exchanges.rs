@@ -1,46 +1,12 @@
 //! What is under way when the door closes, one exchange at a time: it is counted to its end, and an
 //! end that nobody saw is not forgotten.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Mutex, mpsc};
 
 use serde_json::json;
 
 use super::{OK, barrier, close, inflight, open, proxy};
-use crate::support::{DEADLINE, Origin, Server, Setup, system};
-
-/// A backend that says when a request has come, and answers when it is told to.
-struct Held {
-    origin: Origin,
-    come: mpsc::Receiver<()>,
-    go: mpsc::Sender<&'static str>,
-}
-
-fn held() -> Held {
-    let (tell, come) = mpsc::channel();
-    let (go, wait) = mpsc::channel::<&'static str>();
-    let (tell, wait) = (Mutex::new(tell), Arc::new(Mutex::new(wait)));
-    let origin = Origin::new(move |peer| {
-        while peer.request().is_some() {
-            let _ = tell.lock().expect("a lock").send(());
-            let Ok(answer) = wait.lock().expect("a lock").recv_timeout(DEADLINE) else { return };
-            peer.send(answer);
-            if answer.is_empty() {
-                return;
-            }
-        }
-    });
-    Held { origin, come, go }
-}
-
-impl Held {
-    fn has_come(&self) {
-        self.come.recv_timeout(DEADLINE).expect("a request at the backend");
-    }
-
-    fn answer(&self, text: &'static str) {
-        self.go.send(text).expect("a waiting backend");
-    }
-}
+use crate::support::{DEADLINE, Held, Origin, Server, Setup, system};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc";
@@ -55,7 +21,7 @@ fn unknown(server: &Server) -> u64 {
 
 #[test]
 fn what_is_under_way_is_counted_by_its_kind_until_it_has_ended() {
-    let held = held();
+    let held = Held::new();
     let server = proxy(&held.origin, "");
     let mut reader = server.client();
     reader.send(GET);
@@ -78,7 +44,7 @@ fn what_is_under_way_is_counted_by_its_kind_until_it_has_ended() {
 
 #[test]
 fn a_client_that_leaves_does_not_end_what_it_began() {
-    let held = held();
+    let held = Held::new();
     let server = proxy(&held.origin, "");
     let mut client = server.client();
     client.send(POST);
@@ -121,7 +87,7 @@ fn not_even_in_the_middle_of_the_answer() {
 
 #[test]
 fn a_client_that_leaves_an_open_door_leaves_a_question() {
-    let held = held();
+    let held = Held::new();
     let server = proxy(&held.origin, "");
     let mut client = server.client();
     client.send(POST);
@@ -137,7 +103,7 @@ fn a_client_that_leaves_an_open_door_leaves_a_question() {
 #[test]
 fn an_upstream_that_dies_leaves_a_question() {
     for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"] {
-        let held = held();
+        let held = Held::new();
         let server = proxy(&held.origin, "");
         let mut client = server.client();
         client.send(POST);
@@ -153,7 +119,7 @@ fn an_upstream_that_dies_leaves_a_question() {
 
 #[test]
 fn an_upstream_that_takes_too_long_leaves_a_question() {
-    let held = held();
+    let held = Held::new();
     let server = proxy(&held.origin, "proxy_read_timeout 100ms;");
     let mut client = server.client();
     client.send(POST);
@@ -178,7 +144,7 @@ fn what_never_reached_an_upstream_leaves_none() {
 
 #[test]
 fn a_retry_does_not_begin_behind_a_closed_door() {
-    let held = held();
+    let held = Held::new();
     let second = Origin::answering(OK);
     let text = "upstream u { server %%first%%; server %%second%% backup; } \
                 server { listen %%listen%%; location / { proxy_pass http://u; } }";
@@ -226,7 +192,7 @@ fn a_body_that_comes_slowly_is_refused_at_the_last_door() {
 
 #[test]
 fn a_killed_worker_leaves_its_questions() {
-    let held = held();
+    let held = Held::new();
     let mut server = proxy(&held.origin, "");
     server.allow("exited on signal 9");
     let mut clients: Vec<_> = (0..3).map(|_| server.client()).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Origin, Response, Server, Setup, Site};
+use crate::support::{OK, Origin, Response, Server, Setup, Site};
 
 mod answers;
 mod bypass;
@@ -11,8 +11,6 @@ mod flags;
 mod proof;
 mod recipes;
 mod sockets;
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A server that passes everything on; `lines` are further directives of the server.
 fn proxy(origin: &Origin, lines: &str) -> Server {

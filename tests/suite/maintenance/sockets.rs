@@ -1,30 +1,19 @@
 //! Upgraded connections when the door closes.
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::{barrier, close, fetch, inflight, order, proxy};
-use crate::support::{DEADLINE, End, Frame, Origin, Server, WebSocket, accept_websocket};
+use crate::support::{DEADLINE, End, Frame, Origin, Server, WebSocket, echo, still_there};
 
 const RESTART: [u8; 2] = 1012_u16.to_be_bytes();
 
-fn echo() -> Origin {
-    Origin::new(|peer| {
-        accept_websocket(peer);
-    })
-}
-
 fn socket(server: &Server) -> WebSocket {
     let mut socket = WebSocket::open(server.client(), "/chat");
-    echoes(&mut socket);
+    still_there(slice::from_mut(&mut socket));
     socket
-}
-
-fn echoes(socket: &mut WebSocket) {
-    let frame = Frame::text("still there");
-    socket.send(&frame);
-    assert_eq!(socket.receive(), frame);
 }
 
 #[test]
@@ -74,7 +63,7 @@ fn one_that_is_kept_holds_the_barrier_up() {
     close(&server);
     let proof = barrier(&server, 300);
     assert_eq!((&proof["timed_out"], &proof["inflight"]["stream"]), (&json!(true), &json!(1)));
-    echoes(&mut socket);
+    still_there(slice::from_mut(&mut socket));
     socket.send(&Frame::close());
     assert_eq!(socket.receive(), Frame::close());
     assert_eq!(socket.0.end(), End::Closed);
@@ -91,8 +80,8 @@ fn who_may_pass_keeps_the_connection_until_nobody_may() {
     let mut after = socket(&server);
     let under_way = inflight(&server);
     assert_eq!((&under_way["stream"], &under_way["bypass"]), (&json!(1), &json!(1)));
-    echoes(&mut before);
-    echoes(&mut after);
+    still_there(slice::from_mut(&mut before));
+    still_there(slice::from_mut(&mut after));
     order(&server, "default", &json!({ "state": "closed", "no_bypass": true }));
     let begun = Instant::now();
     for socket in [&mut before, &mut after] {
@@ -109,8 +98,8 @@ fn opened_again_in_time_nothing_ends() {
     let mut socket = socket(&server);
     for _ in 0..3 {
         close(&server);
-        echoes(&mut socket);
+        still_there(slice::from_mut(&mut socket));
         super::open(&server);
-        echoes(&mut socket);
+        still_there(slice::from_mut(&mut socket));
     }
 }

@@ -1,16 +1,10 @@
 //! Upgraded connections: a tunnel once the upstream has said 101.
 
 use super::proxy;
-use crate::support::{End, Frame, Origin, WebSocket, accept_websocket};
+use crate::support::{End, Frame, Origin, WebSocket, echo};
 
 const UPGRADE: &str =
     "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
-
-fn echo() -> Origin {
-    Origin::new(|peer| {
-        accept_websocket(peer);
-    })
-}
 
 #[test]
 fn a_websocket_echoes_until_it_is_closed() {

@@ -7,6 +7,7 @@ mod client;
 mod control;
 mod daemon;
 mod directory;
+mod held;
 pub mod impostor;
 mod load;
 mod origin;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use client::{Client, End};
 pub use daemon::Daemon;
 pub use directory::Directory;
+pub use held::Held;
 pub use load::Load;
 pub use origin::Origin;
 pub use ports::Port;
@@ -37,10 +39,13 @@ pub use response::Response;
 pub use server::Server;
 pub use setup::Setup;
 pub use site::{Said, Site};
-pub use websocket::{Frame, WebSocket, accept_websocket};
+pub use websocket::{Frame, WebSocket, accept_websocket, echo, still_there, websockets};
 
 /// The longest a test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a backend answers when it does not matter.
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// The program under test: `PROXYD_BIN`, or the one cargo has just built.
 /// Setting the variable to an nginx checks the tests themselves.

@@ -1,7 +1,8 @@
 //! RFC 6455 as far as a tunnel test needs it: the handshake and small frames.
 
 use super::client::Client;
-use super::origin::Peer;
+use super::origin::{Origin, Peer};
+use super::site::Site;
 
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -99,6 +100,30 @@ impl WebSocket {
         let bytes = self.0.read_until(|bytes| Frame::decode(bytes).map(|frame| frame.1));
         Frame::decode(&bytes).expect("a frame before the end").0
     }
+}
+
+/// Opens so many, all of which echo.
+pub fn websockets(site: &Site, number: usize) -> Vec<WebSocket> {
+    let mut sockets: Vec<_> =
+        (0..number).map(|_| WebSocket::open(site.client(), "/chat")).collect();
+    still_there(&mut sockets);
+    sockets
+}
+
+/// Fails unless each of them still echoes.
+pub fn still_there(sockets: &mut [WebSocket]) {
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        let frame = Frame::text(&format!("still {number}"));
+        socket.send(&frame);
+        assert_eq!(socket.receive(), frame);
+    }
+}
+
+/// A backend that echoes on websockets.
+pub fn echo() -> Origin {
+    Origin::new(|peer| {
+        accept_websocket(peer);
+    })
 }
 
 /// The backend's end: shakes hands and echoes frames until one says close.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
-use super::{Slow, ctl, done, echo, off, on, setup, worker};
+use super::{Slow, ctl, done, off, on, setup, worker};
 use crate::support::{
-    Client, Frame, Origin, Said, Server, Setup, Site, WebSocket, binary, is_reference, system,
-    version,
+    Client, Frame, Origin, Said, Server, Setup, Site, WebSocket, binary, echo, is_reference,
+    system, version,
 };
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi";

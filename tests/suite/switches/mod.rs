@@ -13,9 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Origin, Said, Setup, Site, accept_websocket, binary};
+use crate::support::{DEADLINE, OK, Origin, Said, Setup, Site, binary};
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const STATE: &str = "state";
 
@@ -158,11 +157,4 @@ impl Slow {
     fn free(&self, number: usize) {
         self.change(|held| held.free += number);
     }
-}
-
-/// A server behind that echoes on websockets.
-fn echo() -> Origin {
-    Origin::new(|peer| {
-        accept_websocket(peer);
-    })
 }

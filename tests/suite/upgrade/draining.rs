@@ -1,18 +1,16 @@
 //! What the old version has begun is finished by it, whatever it is and as long as that may take.
 
-use std::sync::Mutex;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{
-    answering, configured, done, echo, full_text, second, status, telling, telling_text, upgrade,
-    worker,
+    answering, configured, done, full_text, second, status, telling, telling_text, upgrade, worker,
 };
 use crate::support::{
-    Client, DEADLINE, Daemon, End, Frame, Origin, WebSocket, binary, is_reference, system, version,
+    Client, Daemon, End, Frame, Held, OK, Origin, binary, echo, is_reference, still_there, system,
+    version, websockets,
 };
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -105,24 +103,15 @@ fn an_answer_may_take_its_time() {
     if is_reference() {
         return;
     }
-    let (tell, told) = mpsc::channel();
-    let (go, wait) = mpsc::channel();
-    let (tell, wait) = (Mutex::new(tell), Mutex::new(wait));
-    let origin = Origin::new(move |peer| {
-        while peer.request().is_some() {
-            let _ = tell.lock().expect("a lock").send(());
-            let _ = wait.lock().expect("a lock").recv_timeout(DEADLINE);
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        }
-    });
-    let daemon = start(&origin, "");
+    let held = Held::new();
+    let daemon = start(&held.origin, "");
     let old = daemon.master();
     let mut client = daemon.client();
     client.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    told.recv_timeout(DEADLINE).expect("a request at the server behind");
+    held.has_come();
     done(&upgrade(&daemon, &second(), &[]));
     daemon.logged("gracefully shutting down");
-    go.send(()).expect("a waiting server");
+    held.answer(OK);
     closes(&client.response());
     system::gone(old);
 }
@@ -162,22 +151,6 @@ fn an_idle_connection_is_not_kept_longer_than_otherwise() {
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
-/// Websockets, each with a number.
-fn sockets(daemon: &Daemon, number: usize) -> Vec<WebSocket> {
-    let mut sockets: Vec<_> =
-        (0..number).map(|_| WebSocket::open(daemon.client(), "/chat")).collect();
-    still_there(&mut sockets);
-    sockets
-}
-
-fn still_there(sockets: &mut [WebSocket]) {
-    for (number, socket) in sockets.iter_mut().enumerate() {
-        let frame = Frame::text(&format!("still {number}"));
-        socket.send(&frame);
-        assert_eq!(socket.receive(), frame);
-    }
-}
-
 #[test]
 fn websockets_are_cut_when_the_time_for_leaving_is_over() {
     if is_reference() {
@@ -187,7 +160,7 @@ fn websockets_are_cut_when_the_time_for_leaving_is_over() {
     let text = full_text(1, "").replace("%%main%%", "%%main%% worker_shutdown_timeout 1500ms;");
     let daemon = configured(&text).set("origin", origin.address()).start_daemon();
     let old = daemon.master();
-    let mut sockets = sockets(&daemon, 10);
+    let mut sockets = websockets(&daemon, 10);
     done(&upgrade(&daemon, &second(), &[]));
     let begun = Instant::now();
     still_there(&mut sockets);
@@ -211,7 +184,7 @@ fn several_generations_finish_at_once() {
     let (mut open, mut masters) = (Vec::new(), vec![daemon.master()]);
     let third = version::executable(version::THIRD);
     for program in [second(), third, binary()] {
-        open.extend(sockets(&daemon, 1));
+        open.extend(websockets(&daemon, 1));
         done(&upgrade(&daemon, &program, &[]));
         masters.push(daemon.master());
         still_there(&mut open);
@@ -245,7 +218,7 @@ fn generations_belong_to_the_one_that_returns() {
     let setup = setup.allow("exited on signal 9").allow("is gone").allow("serving again");
     let mut daemon = setup.set("origin", origin.address()).start_daemon();
     let first = daemon.master();
-    let mut open = sockets(&daemon, 1);
+    let mut open = websockets(&daemon, 1);
     done(&upgrade(&daemon, &second(), &[]));
     let returning = daemon.master();
     done(&upgrade(&daemon, &version::executable(version::THIRD), &[]));
@@ -272,10 +245,10 @@ fn the_end_is_graceful_for_all_generations() {
     }
     let origin = echo();
     let daemon = start(&origin, "");
-    let mut open = sockets(&daemon, 1);
+    let mut open = websockets(&daemon, 1);
     let old = daemon.master();
     done(&upgrade(&daemon, &second(), &[]));
-    open.extend(sockets(&daemon, 1));
+    open.extend(websockets(&daemon, 1));
     let new = daemon.master();
     assert_eq!(daemon.command(&["-s", "quit"]).0, Some(0));
     daemon.logged(&format!("{new}#{new}: signal 3 (SIGQUIT) received from"));
@@ -301,7 +274,7 @@ fn the_oldest_generation_makes_room() {
     let daemon = configured(&text).set("origin", origin.address()).start_daemon();
     let (mut open, mut masters) = (Vec::new(), Vec::new());
     for round in 0..4 {
-        open.extend(sockets(&daemon, 1));
+        open.extend(websockets(&daemon, 1));
         masters.push(daemon.master());
         let program = if round % 2 == 0 { second() } else { binary() };
         done(&upgrade(&daemon, &program, &[]));

@@ -5,12 +5,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::{
-    Both, answering, both_serve, configured, done, echo, full_text, second, signal, status,
-    telling, telling_text, upgrade,
+    Both, answering, both_serve, configured, done, full_text, second, signal, status, telling,
+    telling_text, upgrade,
 };
 use crate::support::system::{self, Paused};
 use crate::support::traffic::{Report, Traffic};
-use crate::support::{Client, Daemon, binary, is_reference};
+use crate::support::{Client, Daemon, binary, echo, is_reference};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const THINK: Duration = Duration::from_millis(50);

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::support::system::{self, Footprint, Paused};
-use crate::support::{Daemon, Origin, Said, Setup, Site, accept_websocket, is_reference, version};
+use crate::support::{Daemon, Said, Setup, Site, is_reference, version};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -56,13 +56,6 @@ fn full_text(workers: usize, more: &str) -> String {
                     proxy_set_header Upgrade $http_upgrade;
                     proxy_set_header Connection upgrade; }} }} }}"
     )
-}
-
-/// A server behind that echoes on websockets.
-fn echo() -> Origin {
-    Origin::new(|peer| {
-        accept_websocket(peer);
-    })
 }
 
 /// The next version of the program.
