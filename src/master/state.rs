@@ -139,6 +139,15 @@ impl State {
         self.workers.iter().map(|(id, worker)| (*id, worker.life == Life::Leaving))
     }
 
+    /// The generations that workers on their way out belong to, each with these.
+    pub fn leaving(&self) -> BTreeMap<Generation, Vec<Id>> {
+        let mut generations = BTreeMap::<_, Vec<Id>>::new();
+        for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.life == Life::Leaving) {
+            generations.entry(worker.generation).or_default().push(*id);
+        }
+        generations
+    }
+
     /// The generation that the configuration being loaded has, or would have.
     pub fn candidate(&self) -> Generation {
         self.change.as_ref().map_or(self.last_generation + 1, Change::generation)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Master;
+use super::event::Id;
 use super::spawn::Launch;
 use crate::control::upgrade::{GenerationStatus, Reload, Status};
 use crate::version;
@@ -42,8 +43,9 @@ impl Master {
     }
 
     fn generations(&self) -> Vec<GenerationStatus> {
-        let mut all = vec![self.own(false)];
-        all.extend(Some(self.own(true)).filter(|leaving| !leaving.workers.is_empty()));
+        let mut all = vec![self.serving()];
+        let leaving = self.state.leaving().into_iter().rev();
+        all.extend(leaving.map(|(generation, ids)| self.leaving(generation, ids)));
         for link in self.links() {
             let master = &link.master;
             all.push(self.other(
@@ -67,22 +69,39 @@ impl Master {
         all
     }
 
-    /// This master's workers, those on their way out apart.
-    fn own(&self, leaving: bool) -> GenerationStatus {
-        let (mut workers, mut connections, mut age) = (Vec::new(), 0, 0);
-        for (id, _) in self.state.workers().filter(|(_, is_leaving)| *is_leaving == leaving) {
-            let Some(child) = self.children.get(&id) else { continue };
+    fn serving(&self) -> GenerationStatus {
+        let present = self.state.workers().filter(|(_, leaving)| !leaving).map(|(id, _)| id);
+        let age = self.born.elapsed().as_secs();
+        GenerationStatus { age, ..self.own("serving", self.current.number, present) }
+    }
+
+    /// Workers of this master that finish what they had: as old as the oldest of them.
+    fn leaving(&self, generation: u64, ids: Vec<Id>) -> GenerationStatus {
+        let children = ids.iter().filter_map(|id| self.children.get(id));
+        let age = children.map(|child| child.begun.elapsed().as_secs()).max();
+        let age = age.unwrap_or_default();
+        GenerationStatus { age, ..self.own("draining", generation, ids) }
+    }
+
+    /// These workers of this master.
+    fn own(
+        &self,
+        state: &str,
+        generation: u64,
+        ids: impl IntoIterator<Item = Id>,
+    ) -> GenerationStatus {
+        let (mut workers, mut connections) = (Vec::new(), 0);
+        for child in ids.into_iter().filter_map(|id| self.children.get(&id)) {
             workers.push(u32::try_from(child.pid.as_raw()).unwrap_or_default());
             connections += self.counters.of_slot(child.counters).active;
-            age = age.max(child.begun.elapsed().as_secs());
         }
         GenerationStatus {
-            generation: self.current.number,
+            generation,
             version: version::PROXYD.to_owned(),
-            state: if leaving { "draining" } else { "serving" }.to_owned(),
+            state: state.to_owned(),
             master: std::process::id(),
             workers,
-            age: if leaving { age } else { self.born.elapsed().as_secs() },
+            age: 0,
             connections,
         }
     }

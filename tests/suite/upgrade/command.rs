@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     answering, configured, done, failed, rollback, second, serving, signal, status, telling,
@@ -268,6 +268,36 @@ fn the_status_tells_of_all_generations() {
     assert!(said.out.contains(" draining ") && said.out.contains(" serving "), "{said:?}");
     kept.send("Host: localhost\r\n\r\n").response();
     system::gone(old);
+}
+
+/// Workers that a reload has replaced are still of the generation that they were started for.
+#[test]
+fn the_status_tells_replaced_workers_apart() {
+    if is_reference() {
+        return;
+    }
+    let mut daemon = telling(1).start_daemon();
+    let mut kept = Vec::new();
+    for workers in 2..4 {
+        let mut client = daemon.client();
+        client.send("GET / HTTP/1.1\r\n");
+        answering(&daemon);
+        kept.push(client);
+        daemon.configure_main(&telling_text(workers, "$pid"));
+        assert_eq!(daemon.command(&["-s", "reload"]).0, Some(0));
+    }
+    let now = status(&daemon);
+    let all = now["generations"].as_array().expect("generations").iter();
+    let told: Vec<_> = all.map(|one| (&one["generation"], &one["state"])).collect();
+    let draining = json!("draining");
+    assert_eq!(
+        told,
+        [(&json!(3), &json!("serving")), (&json!(2), &draining), (&json!(1), &draining)],
+        "{now}"
+    );
+    for mut client in kept {
+        client.send("Host: localhost\r\n\r\n").response();
+    }
 }
 
 #[test]

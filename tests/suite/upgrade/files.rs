@@ -135,6 +135,30 @@ fn a_socket_in_the_file_system_stays_in_place() {
     assert!(!path.exists());
 }
 
+/// Whoever is the last takes the name away: the successor of the first process in the foreground, and
+/// one that is told to stop while its predecessor stands by.
+#[test]
+fn a_socket_in_the_file_system_goes_with_the_server() {
+    if is_reference() {
+        return;
+    }
+    let text = telling_text(1, "$pid").replace("listen %%listen%%;", "listen unix:%%dir%%/s.sock;");
+    let mut server = configured(&text).start();
+    let path = server.path("s.sock");
+    done(&upgrade(&server, &second(), &[]));
+    assert!(connects(&path));
+    assert!(server.quit().success());
+    assert!(!path.exists());
+    let setup = configured(&text).set("main", "upgrade_watch 0; upgrade_rollback_window 1m;");
+    let daemon = setup.start_daemon();
+    let path = daemon.path("s.sock");
+    done(&upgrade(&daemon, &second(), &[]));
+    assert!(connects(&path));
+    assert_eq!(daemon.command(&["-s", "stop"]).0, Some(0));
+    system::until("all have gone", || daemon.processes().is_empty());
+    assert!(!path.exists());
+}
+
 fn connects(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
