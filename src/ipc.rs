@@ -148,6 +148,67 @@ pub enum ToWorker {
     },
     /// Exit now.
     Terminate,
+    /// Tell what is under way, and how the servers behind do.
+    Report {
+        /// Comes back with the answer.
+        number: u64,
+    },
+    /// Cut off what is under way through a switch, but for what was let in although it is closed
+    /// unless that is meant too.
+    Cut {
+        /// Its name.
+        switch: String,
+        /// What was let in as well.
+        bypass: bool,
+    },
+}
+
+/// One request that a worker has under way with a server behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// The name of the switch that it is counted at.
+    pub switch: String,
+    /// The group it was passed to; empty as long as it has not come so far.
+    pub upstream: String,
+    /// The server of the group that it asks, likewise.
+    pub server: String,
+    /// `read`, `write`, `stream` or `bypass`.
+    pub class: String,
+    pub method: String,
+    /// The beginning of its path.
+    pub path: String,
+    pub age_ms: u64,
+}
+
+/// How many a worker has under way, through one switch and with one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    pub switch: String,
+    pub upstream: String,
+    /// Reads, writes, streams, bypass.
+    pub counts: [u64; 4],
+}
+
+/// How a worker finds one server of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub upstream: String,
+    pub server: String,
+    pub address: String,
+    pub backup: bool,
+    pub state: String,
+    pub active: u32,
+    pub fails: u32,
+}
+
+/// What only a worker knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The oldest ones first; no more than is good for a reader.
+    pub under_way: Vec<UnderWay>,
+    /// All of them.
+    pub sums: Vec<Sum>,
+    pub servers: Vec<Found>,
 }
 
 /// From a worker.
@@ -180,6 +241,12 @@ pub enum FromWorker {
     Drained {
         /// Connections cut at the deadline.
         cut: u64,
+    },
+    /// The answer to `Report`.
+    Account {
+        /// The one asked for.
+        number: u64,
+        account: Account,
     },
 }
 

@@ -9,7 +9,7 @@ use super::screen::Screen;
 use super::table::table;
 use crate::control::client;
 use crate::control::maintenance::Switch;
-use crate::control::upgrade::{GenerationStatus, Reload, Status};
+use crate::control::upgrade::{GenerationStatus, Reload, ServerStatus, Status, UpstreamStatus};
 
 /// Asks and shows; an error is what to say instead.
 pub async fn show(contact: &Contact, screen: &mut Screen<'_>) -> Result<(), String> {
@@ -40,6 +40,9 @@ rollback to:   {rollback}
     let mut text = head + &reload(status);
     if !status.generations.is_empty() {
         text.extend(["\n", &rows(&status.generations)]);
+    }
+    if !status.upstreams.is_empty() {
+        text.extend(["\n", &upstreams(&status.upstreams)]);
     }
     // Of those that are open there is nothing to say.
     let closed = |switch: &&Switch| switch.state != "open";
@@ -78,6 +81,32 @@ fn row(of: &GenerationStatus) -> Vec<String> {
         of.workers.len().to_string(),
         age(of.age),
         of.connections.to_string(),
+    ]
+}
+
+/// The servers behind.
+fn upstreams(upstreams: &[UpstreamStatus]) -> String {
+    const HEAD: [&str; 6] = ["UPSTREAM", "SERVER", "ADDRESS", "STATE", "ACTIVE", "FAILS"];
+    let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
+    for of in upstreams {
+        rows.extend(of.servers.iter().map(|server| server_row(&of.upstream, server)));
+    }
+    table(&rows, &[0, 1, 2, 3])
+}
+
+fn server_row(upstream: &str, server: &ServerStatus) -> Vec<String> {
+    let backup = if server.backup { ", backup" } else { "" };
+    let some = match (server.workers, server.of) {
+        (workers, of) if workers < of => format!(" ({workers} of {of} workers)"),
+        _ => String::new(),
+    };
+    vec![
+        upstream.to_owned(),
+        server.server.clone(),
+        if server.address.is_empty() { "-".to_owned() } else { server.address.clone() },
+        format!("{}{some}{backup}", server.state),
+        server.active.to_string(),
+        server.fails.to_string(),
     ]
 }
 
@@ -122,6 +151,7 @@ mod tests {
             ],
             reload: None,
             switches: Vec::new(),
+            upstreams: Vec::new(),
         }
     }
 
@@ -158,6 +188,32 @@ GENERATION  VERSION    STATE     MASTER  WORKERS    AGE  CONNECTIONS
             "{shown}"
         );
         assert!(!shown.contains("\na "), "{shown}");
+    }
+
+    #[test]
+    fn servers_behind_have_a_row_each() {
+        let mut server = ServerStatus {
+            server: "app1:80".into(),
+            address: "10.0.0.1:80".into(),
+            ..ServerStatus::default()
+        };
+        server.add("up", 3, 0);
+        server.add("failing", 1, 2);
+        let second = ServerStatus {
+            server: "app2:80".into(),
+            backup: true,
+            state: "up".into(),
+            ..ServerStatus::default()
+        };
+        let servers = vec![server, second];
+        let upstreams = vec![UpstreamStatus { upstream: "app".into(), servers }];
+        let shown = text(&Status { upstreams, ..status() });
+        let expected = "
+UPSTREAM  SERVER   ADDRESS      STATE                     ACTIVE  FAILS
+app       app1:80  10.0.0.1:80  failing (1 of 2 workers)       4      2
+app       app2:80  -            up, backup                     0      0
+";
+        assert!(shown.ends_with(expected), "{shown}");
     }
 
     #[test]

@@ -109,6 +109,7 @@ mod tests {
             generations: Vec::new(),
             reload: None,
             switches: Vec::new(),
+            upstreams: Vec::new(),
         }
     }
 

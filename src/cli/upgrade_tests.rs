@@ -112,6 +112,7 @@ fn status(dir: &Path) -> Status {
         generations: Vec::new(),
         reload: None,
         switches: Vec::new(),
+        upstreams: Vec::new(),
     }
 }
 

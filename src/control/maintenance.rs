@@ -118,14 +118,55 @@ pub struct Counts {
     pub unknown: u64,
 }
 
+impl Counts {
+    /// All that are not over.
+    pub fn under_way(&self) -> u64 {
+        self.read + self.write + self.stream + self.bypass
+    }
+}
+
 /// What is under way through one switch, in the answer to `GET /1/proxyd/inflight`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inflight {
     pub switch: String,
     pub state: String,
     pub total: Counts,
     /// The workers that have a part in it.
     pub workers: Vec<Share>,
+    /// What is asked of each group of servers behind.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamShare>,
+    /// The requests themselves, the oldest first.
+    #[serde(default)]
+    pub requests: Vec<Listed>,
+    /// How many more there are: of workers that belong to other masters or have not answered, and
+    /// those that are too many to be listed.
+    #[serde(default)]
+    pub not_listed: u64,
+}
+
+/// What is under way with one group of servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamShare {
+    /// Its name; empty is for requests that have not come to one yet.
+    pub upstream: String,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// One request that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    pub upstream: String,
+    /// The address of the server that it asks.
+    pub server: String,
+    /// `read`, `write`, `stream` or `bypass`.
+    pub class: String,
+    pub method: String,
+    /// The beginning of its path.
+    pub path: String,
+    pub age_ms: u64,
+    pub worker: u32,
 }
 
 /// What one worker has of it.
@@ -150,16 +191,19 @@ pub struct Barrier {
     pub timeout_ms: u64,
     /// Wait also for requests that were let in although it is closed.
     pub include_bypass: bool,
+    /// Cut off what is left after that time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kill: bool,
 }
 
 impl Default for Barrier {
     fn default() -> Barrier {
-        Barrier { timeout_ms: 60_000, include_bypass: false }
+        Barrier { timeout_ms: 60_000, include_bypass: false, kill: false }
     }
 }
 
 /// The answer to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// Nothing is under way, nothing will start, and everything had an outcome.
     pub clean: bool,
@@ -168,7 +212,14 @@ pub struct Proof {
     pub waited_ms: u64,
     pub inflight: Counts,
     pub unknown: u64,
-    /// Who still had something under way.
+    /// How many were cut off.
+    #[serde(default)]
+    pub cut: u64,
+    /// Who still had something under way, and what; as in [`Inflight`].
     #[serde(default)]
     pub workers: Vec<Share>,
+    #[serde(default)]
+    pub requests: Vec<Listed>,
+    #[serde(default)]
+    pub not_listed: u64,
 }

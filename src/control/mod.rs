@@ -70,6 +70,9 @@ pub enum Ask {
     Inflight(Option<String>, oneshot::Sender<Result<Vec<Inflight>, Refusal>>),
     /// Nobody waits any more when the other end of the answer is closed.
     Barrier(String, Barrier, oneshot::Sender<Result<Proof, Refusal>>),
+    /// No client asks for this by itself: a barrier does that was to, when it has waited in vain. What
+    /// is under way through this switch is to be cut off, what was let in as well or not.
+    Cut(String, bool),
 }
 
 /// Creates the socket with mode 0600. A socket file that nobody listens on any more is replaced;

@@ -54,6 +54,7 @@ fn status() -> Status {
         generations: Vec::new(),
         reload: None,
         switches: Vec::new(),
+        upstreams: Vec::new(),
     }
 }
 

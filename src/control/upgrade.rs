@@ -70,6 +70,53 @@ pub struct Status {
     /// As in the answer to `GET /1/proxyd/maintenance`.
     #[serde(default)]
     pub switches: Vec<Switch>,
+    /// The groups of servers behind, as the workers of this master find them.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// One group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    pub upstream: String,
+    pub servers: Vec<ServerStatus>,
+}
+
+/// One address of a server. Each worker keeps its own account, so that they may differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerStatus {
+    /// As the configuration has it.
+    pub server: String,
+    /// Empty as long as its name could not be resolved.
+    pub address: String,
+    pub backup: bool,
+    /// That of most concern: `down`, `unresolved`, `failing`, `full` or `up`.
+    pub state: String,
+    /// How many workers find it so, and how many there are.
+    pub workers: u32,
+    pub of: u32,
+    /// Requests that it is being asked.
+    pub active: u64,
+    /// Failures that count at the moment.
+    pub fails: u64,
+}
+
+impl ServerStatus {
+    /// Adds how one more worker finds it.
+    pub fn add(&mut self, state: &str, active: u32, fails: u32) {
+        let concern = |state: &str| {
+            ["up", "full", "failing", "unresolved", "down"].iter().position(|s| *s == state)
+        };
+        if self.of == 0 || concern(state) > concern(&self.state) {
+            state.clone_into(&mut self.state);
+            self.workers = 0;
+        }
+        self.workers += u32::from(self.state == state);
+        self.of += 1;
+        self.active += u64::from(active);
+        self.fails += u64::from(fails);
+    }
 }
 
 /// How a reload went.

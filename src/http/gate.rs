@@ -4,10 +4,11 @@
 //! Must not know who may pass nor what is answered; `modules::maintenance` does.
 
 use super::live::Live;
+use super::roster::Roster;
 use super::snapshot::{NeededSwitch, Snapshot};
 use crate::log::{ErrorLog, Level, os_error};
 use crate::zone::gates::{Class, Order, State};
-use crate::zone::{Door, Switch};
+use crate::zone::{Door, Gates, Switch};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ const ROUND: Duration = Duration::from_millis(200);
 pub struct Gate {
     door: Door,
     switches: Vec<Watched>,
+    /// What is under way in this worker, whatever configuration it began with.
+    pub roster: Rc<Roster>,
     errors: ErrorLog,
     /// Told when one has closed.
     closing: Notify,
@@ -54,7 +57,7 @@ struct Flag {
 impl Gate {
     /// Finds the switches of a configuration by their names. One more than there can be is no reason
     /// to leave a door open: what joined it joins `default`.
-    pub fn new(snapshot: &Snapshot, door: Door, errors: &ErrorLog) -> Self {
+    pub fn new(snapshot: &Snapshot, door: Door, roster: Rc<Roster>, errors: &ErrorLog) -> Self {
         let gates = door.gates();
         let find = |needed: &NeededSwitch| {
             gates.switch(&needed.name).unwrap_or_else(|| {
@@ -73,11 +76,22 @@ impl Gate {
         Self {
             switches: snapshot.needs.switches.iter().map(watch).collect(),
             door,
+            roster,
             errors: errors.clone(),
             closing: Notify::new(),
             waiting: Cell::default(),
             looking: Cell::default(),
         }
+    }
+
+    /// The switch of this number.
+    pub fn switch(&self, at: usize) -> Switch {
+        self.switches[at].switch
+    }
+
+    /// The switches of all configurations.
+    pub fn gates(&self) -> Gates {
+        self.door.gates()
     }
 
     /// Whether a switch is closed.
@@ -233,7 +247,6 @@ mod tests {
     use super::*;
     use crate::http::fixture::Site;
     use crate::log::LogFile;
-    use crate::zone::Gates;
     use std::sync::Arc;
 
     #[test]
@@ -256,7 +269,7 @@ mod tests {
         }
         let log = Arc::new(LogFile::open(site.dir.path().join("full.log")).unwrap());
         let errors = ErrorLog::single(log, Level::Alert);
-        let gate = Gate::new(&site.snapshot, gates.door(0).unwrap(), &errors);
+        let gate = Gate::new(&site.snapshot, gates.door(0).unwrap(), Rc::default(), &errors);
         assert!(!gate.is_closed(1));
         let order = Order { state: State::Closed, ..Order::default() };
         gates.set(gates.default_switch(), &order);

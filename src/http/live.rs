@@ -60,13 +60,14 @@ impl Live {
             };
             ErrorLog::new(set.iter().filter_map(target).collect::<Vec<_>>())
         });
+        let roster = before.map(|live| live.gate.roster.clone()).unwrap_or_default();
         Self {
             groups: groups.collect(),
             access_logs: access_logs(snapshot, before, &log_files),
             flush_wanted: Notify::new(),
             error_logs: error_logs.collect(),
             log_files,
-            gate: Gate::new(snapshot, door, &main_log),
+            gate: Gate::new(snapshot, door, roster, &main_log),
             main_log,
             counters,
         }

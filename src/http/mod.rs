@@ -34,6 +34,7 @@ pub mod reply;
 pub mod request;
 pub mod request_body;
 pub mod root;
+pub mod roster;
 pub mod route;
 pub mod service;
 pub mod snapshot;

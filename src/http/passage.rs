@@ -8,6 +8,8 @@ use super::method::Method;
 use super::modules::maintenance;
 use super::phase::Stop;
 use super::request::Request;
+use super::roster::{Entry, Place};
+use crate::upstream::{Group, PeerRef};
 use crate::zone::gates::Class;
 use std::fmt;
 use std::rc::Rc;
@@ -79,6 +81,13 @@ impl Guest {
         !self.passage.as_ref().is_some_and(closed)
     }
 
+    /// This server is to be asked next, if only it can be reached.
+    pub fn turns_to(&self, group: &Rc<Group>, peer: &PeerRef) {
+        if let Some(passage) = &self.passage {
+            passage.live.gate.roster.asks(passage.place, group, peer);
+        }
+    }
+
     /// Bytes of the request are going to an upstream.
     pub fn asks(&mut self) {
         if let Some(passage) = &mut self.passage {
@@ -110,6 +119,8 @@ pub struct Passage {
     live: Rc<Live>,
     at: usize,
     class: Class,
+    /// Where it is listed.
+    place: Place,
     /// Its method is safe: asked again, it does the same.
     reads: bool,
     /// Something has been sent, and what came of it is not known.
@@ -139,8 +150,11 @@ pub fn enter(req: &mut Request, method: Method) -> Result<(), Stop> {
         }
     };
     let live = req.live.clone();
+    let client = req.client.clone();
+    let entry = Entry::new(live.gate.switch(at), class, method, req.started, client).at(&req.uri);
+    let place = live.gate.roster.add(entry);
     req.guest.action = action;
-    req.guest.passage = Some(Passage { live, at, class, reads, asked: false });
+    req.guest.passage = Some(Passage { live, at, class, place, reads, asked: false });
     Ok(())
 }
 
@@ -156,6 +170,13 @@ impl Passage {
         self.live.gate.is_closed(self.at)
     }
 
+    /// Whether it matters that nobody knows what came of it. A read changes nothing, so that one that
+    /// was given up before the door closed is no business of whoever closes it; all that is given up
+    /// behind a closed door is told, because nothing is given up there without need.
+    fn matters(&self) -> bool {
+        !self.reads || self.is_closed()
+    }
+
     /// What came of the request is known.
     pub fn settle(&mut self) {
         self.asked = false;
@@ -167,6 +188,7 @@ impl Passage {
         if self.class != Class::Bypass {
             self.live.gate.upgrade(self.at, self.class);
             self.class = Class::Stream;
+            self.live.gate.roster.reclass(self.place, Class::Stream);
         }
     }
 }
@@ -174,10 +196,11 @@ impl Passage {
 impl Drop for Passage {
     fn drop(&mut self) {
         // In this order: who sums meanwhile sees it twice rather than not at all.
-        if self.asked {
+        if self.asked && self.matters() {
             self.live.gate.unknown(self.at);
         }
         self.live.gate.leave(self.at, self.class);
+        self.live.gate.roster.remove(self.place);
     }
 }
 

@@ -21,6 +21,7 @@ mod status;
 mod succession;
 mod successor;
 mod supervision;
+mod survey;
 pub mod switches;
 mod telling;
 mod upgrade;
@@ -147,6 +148,7 @@ struct Master {
     counters: Counters,
     counters_fd: Rc<OwnedFd>,
     switches: Switches,
+    surveys: survey::Surveys,
     news: UnboundedSender<News>,
     asks: mpsc::Sender<Ask>,
     control: Option<tokio::task::JoinHandle<()>>,
@@ -208,6 +210,7 @@ impl Master {
             counters,
             counters_fd: Rc::new(counters_fd),
             switches,
+            surveys: survey::Surveys::default(),
             news,
             asks,
             control: None,
@@ -452,6 +455,7 @@ impl Master {
                 FromWorker::Started => {}
                 FromWorker::Leaving => self.take(Event::Leaving(id)),
                 FromWorker::Drained { cut } => self.upgrading.cut += cut,
+                FromWorker::Account { number, account } => self.hear_account(id, number, account),
                 FromWorker::Ready => self.take(Event::Ready(id)),
                 FromWorker::Prepared { generation } => self.take(Event::Prepared(id, generation)),
                 FromWorker::Committed { generation } => {
@@ -487,7 +491,7 @@ impl Master {
                 self.next.push(reply);
                 self.take(Event::Reload);
             }
-            Ask::Status(reply) => drop(reply.send(self.status())),
+            Ask::Status(reply) => self.tell_status(reply),
             Ask::Upgrade(request, progress) => self.order(Direction::Upgrade, &request, progress),
             Ask::Rollback(request, progress) => self.order(Direction::Rollback, &request, progress),
             Ask::Processes(reply) => drop(reply.send(self.processes())),

@@ -2,13 +2,25 @@
 
 use std::path::PathBuf;
 
+use tokio::sync::oneshot;
+
 use super::Master;
 use super::event::Id;
 use super::spawn::Launch;
+use super::survey::upstreams;
 use crate::control::upgrade::{GenerationStatus, Reload, Status};
 use crate::version;
 
 impl Master {
+    /// Answers as soon as the workers have.
+    pub(super) fn tell_status(&mut self, reply: oneshot::Sender<Status>) {
+        let (mut status, survey) = (self.status(), self.survey());
+        tokio::task::spawn_local(async move {
+            status.upstreams = upstreams(&survey.answers().await);
+            let _ = reply.send(status);
+        });
+    }
+
     pub(super) fn status(&self) -> Status {
         self.sweep_counters();
         let executable = match &self.launch {
@@ -33,6 +45,7 @@ impl Master {
                 logs: outcome.logs.clone(),
             }),
             switches: self.all_switches(),
+            upstreams: Vec::new(),
         }
     }
 

@@ -17,6 +17,7 @@ mod round_robin;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod view;
 mod watch;
 
 pub use balance::{Balance, NoPeer, Selection};
@@ -24,6 +25,7 @@ pub use connect::{ConnectError, Stage, connect};
 pub use peer::{Outcome, PeerRef};
 pub use pool::{Pool, Pooled, Tag};
 pub use spec::{GroupSpec, KeepaliveSpec, ServerSpec};
+pub use view::{PeerName, PeerView};
 
 use std::cell::RefCell;
 use std::net::IpAddr;

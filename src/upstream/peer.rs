@@ -65,6 +65,14 @@ impl Peer {
         self.current_weight.get()
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn fails(&self) -> u32 {
+        self.fails.get()
+    }
+
     pub(super) fn conns(&self) -> u32 {
         self.conns.get()
     }

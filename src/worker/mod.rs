@@ -3,6 +3,7 @@
 //!
 //! Must not read configuration, keys or logs from the file system: all of it comes by the channel.
 
+mod account;
 mod become_worker;
 mod build;
 mod serve;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::account;
 use super::build::{self, Built, SocketId};
 use crate::http::service::{Drain, GRACE, Service};
 use crate::ipc::{AsyncWorkerEnd, Bundle, FromWorker, Received, Spec, ToWorker};
@@ -138,6 +139,11 @@ impl Worker {
                 say(end, &FromWorker::Leaving);
             }
             ToWorker::Terminate => return Next::Leave,
+            ToWorker::Report { number } => {
+                let account = account::of(&self.service);
+                say(end, &FromWorker::Account { number, account });
+            }
+            ToWorker::Cut { switch, bypass } => account::cut(&self.service, &switch, bypass),
         }
         Next::Go
     }

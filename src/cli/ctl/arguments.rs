@@ -46,7 +46,7 @@ struct Said {
 }
 
 /// The options with two dashes, and the verbs that they belong to.
-const LONG: [(&str, &[&str]); 9] = [
+const LONG: [(&str, &[&str]); 10] = [
     ("--all", &["on", "off"]),
     ("--reason", &["on", "off"]),
     ("--for", &["on"]),
@@ -56,6 +56,7 @@ const LONG: [(&str, &[&str]); 9] = [
     ("--barrier", &["on"]),
     ("--timeout", &["barrier"]),
     ("--include-bypass", &["on", "barrier"]),
+    ("--kill", &["on", "barrier"]),
 ];
 
 impl Control {
@@ -138,6 +139,7 @@ impl Said {
             "--auto-off" => self.change.auto_off = true,
             "--no-bypass" => self.change.no_bypass = true,
             "--include-bypass" => self.terms.include_bypass = true,
+            "--kill" => self.terms.kill = true,
             "--reason" => self.change.reason = value()?,
             "--allow" => self.change.allow.push(value()?),
             "--for" => {
@@ -172,8 +174,10 @@ impl Said {
                 return Err(invalid(word));
             }
         }
-        if verb == "on" && terms.include_bypass && patience.is_none() {
-            return Err(invalid("--include-bypass"));
+        let of_waiting =
+            ["--include-bypass", "--kill"].into_iter().find(|word| long.contains(word));
+        if let Some(word) = of_waiting.filter(|_| verb == "on" && patience.is_none()) {
+            return Err(invalid(word));
         }
         if change.all && name.is_some() {
             return Err(invalid("--all"));
@@ -230,13 +234,14 @@ Commands:
       --allow address        : let this address or network in as well; may be repeated
       --barrier time         : wait for so long until nothing is under way
       --include-bypass       : not even what was let in nevertheless
+      --kill                 : cut off what is left then
       --all                  : every switch
   maintenance off [name]     : let requests in again (--all, --reason)
   maintenance status [name]  : how the switches are
   inflight [name]            : what is under way
   barrier [name]             : wait until nothing is under way through a closed switch
       --timeout time         : for so long (60s)
-      --include-bypass
+      --include-bypass, --kill
   status, upgrade, rollback, reload : as with -s
 
 With every command: --json, and -p, -c, -g, -l, which say what server is meant.
@@ -262,7 +267,7 @@ mod tests {
     fn switches_are_closed_on_terms() {
         let parsed = parse(
             "maintenance on shop --reason moving --for 30m --auto-off --no-bypass --json \
-             --allow 10.0.0.0/8 --allow ::1 --barrier 1500ms --include-bypass -c x",
+             --allow 10.0.0.0/8 --allow ::1 --barrier 1500ms --include-bypass --kill -c x",
         )
         .unwrap();
         let change = Change {
@@ -274,7 +279,7 @@ mod tests {
             allow: vec!["10.0.0.0/8".into(), "::1".into()],
             all: false,
         };
-        let terms = Barrier { timeout_ms: 1500, include_bypass: true };
+        let terms = Barrier { timeout_ms: 1500, include_bypass: true, kill: true };
         assert_eq!(parsed.command, Command::Close(change, Some(terms)));
         assert_eq!((parsed.name.as_deref(), parsed.json), (Some("shop"), true));
         assert_eq!(parsed.base.conf.as_deref(), Some("x".as_ref()));
@@ -289,7 +294,7 @@ mod tests {
         assert_eq!(command("maintenance status"), Command::Switches);
         assert_eq!(parse("inflight a").unwrap().name.as_deref(), Some("a"));
         assert_eq!(command("barrier"), Command::Barrier(Barrier::default()));
-        let terms = Barrier { timeout_ms: 0, include_bypass: false };
+        let terms = Barrier { timeout_ms: 0, ..Barrier::default() };
         assert_eq!(command("-lunix:/x barrier a --timeout 0"), Command::Barrier(terms));
         for help in ["", "help", "-h", "barrier -?"] {
             assert_eq!(command(help), Command::Help, "{help}");
@@ -319,6 +324,7 @@ mod tests {
             ("maintenance on a --all", "invalid option: \"--all\""),
             ("maintenance on --timeout 1", "invalid option: \"--timeout\""),
             ("maintenance on --include-bypass", "invalid option: \"--include-bypass\""),
+            ("maintenance on --kill", "invalid option: \"--kill\""),
             ("maintenance on --for", "option \"--for\" requires parameter"),
             ("maintenance on --for 5x", "invalid option: \"--for 5x\""),
             ("barrier --timeout x", "invalid option: \"--timeout x\""),
@@ -335,7 +341,7 @@ mod tests {
     #[test]
     fn every_option_is_in_the_help() {
         for (option, _) in LONG {
-            assert!(HELP.contains(&format!("      {option}")), "{option}");
+            assert!(HELP.contains(&format!(" {option}")), "{option}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn wait_for_all(
     let end = Instant::now() + Duration::from_millis(terms.timeout_ms);
     let mut worst = DONE;
     for name in names {
-        let proof = ask(contact, name, terms.include_bypass, end).await?;
+        let proof = ask(contact, name, terms, end).await?;
         if screen.json {
             screen.print_json(&proof);
         } else {
@@ -49,14 +49,14 @@ pub(super) async fn wait_for_all(
 async fn ask(
     contact: &Contact,
     name: &str,
-    include_bypass: bool,
+    terms: &Barrier,
     end: Instant,
 ) -> Result<Proof, Failed> {
     let mut tries = 0;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let terms = Barrier { timeout_ms, include_bypass };
+        let terms = Barrier { timeout_ms, ..terms.clone() };
         tries += 1;
         match client::barrier(&contact.control, name, &terms).await {
             Err(Failed::Gone) if tries < TRIES => {}
@@ -90,14 +90,20 @@ fn text(name: &str, proof: &Proof) -> String {
         1 => "; what became of 1 request is unknown".to_owned(),
         n => format!("; what became of {n} requests is unknown"),
     };
+    let cut = match proof.cut {
+        0 => String::new(),
+        1 => "; 1 request was cut off".to_owned(),
+        n => format!("; {n} requests were cut off"),
+    };
     if !proof.timed_out {
-        return format!("proxyd: barrier \"{name}\": nothing is under way {after}{unknown}\n");
+        return format!("proxyd: barrier \"{name}\": nothing is under way {after}{cut}{unknown}\n");
     }
     let Counts { read, write, stream, bypass, .. } = proof.inflight;
     let left = format!("read {read}, write {write}, stream {stream}, bypass {bypass}");
     format!(
-        "proxyd: barrier \"{name}\": timed out {after}, still closed; under way: {left}{unknown}\n{}",
-        inflight::workers(&proof.workers)
+        "proxyd: barrier \"{name}\": timed out {after}, still closed; under way: {left}{cut}{unknown}\n{}{}",
+        inflight::workers(&proof.workers),
+        inflight::requests(&proof.requests, proof.not_listed)
     )
 }
 
@@ -107,7 +113,7 @@ mod tests {
 
     fn proof(clean: bool, timed_out: bool, unknown: u64) -> Proof {
         let inflight = Counts { write: 1, unknown, ..Counts::default() };
-        Proof { clean, timed_out, waited_ms: 1234, inflight, unknown, workers: Vec::new() }
+        Proof { clean, timed_out, waited_ms: 1234, inflight, unknown, ..Proof::default() }
     }
 
     #[test]

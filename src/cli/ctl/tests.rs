@@ -93,7 +93,7 @@ fn serve(listener: std::os::unix::net::UnixListener, mut answers: Answers, tell:
 
 fn inflight() -> Inflight {
     let total = Counts { write: 7, ..Counts::default() };
-    Inflight { switch: "default".into(), state: "open".into(), total, workers: Vec::new() }
+    Inflight { switch: "default".into(), state: "open".into(), total, ..Inflight::default() }
 }
 
 fn switch(name: &str, state: &str) -> Switch {
@@ -104,7 +104,7 @@ fn switch(name: &str, state: &str) -> Switch {
 fn proof(timed_out: bool, unknown: u64) -> Proof {
     let clean = !timed_out && unknown == 0;
     let inflight = Counts { write: timed_out.into(), unknown, ..Counts::default() };
-    Proof { clean, timed_out, waited_ms: 5, inflight, unknown, workers: Vec::new() }
+    Proof { clean, timed_out, waited_ms: 5, inflight, unknown, ..Proof::default() }
 }
 
 /// A master that closes these and then has these proofs.

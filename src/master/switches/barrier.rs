@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::report::{Masters, counts, shares};
 use super::{Master, sweep};
-use crate::control::maintenance::{Barrier, Counts, Proof, Refusal};
+use crate::control::Ask;
+use crate::control::maintenance::{Barrier, Counts, Inflight, Proof, Refusal};
 use crate::zone::gates::{Gates, State};
 use crate::zone::{Counters, Switch};
 
@@ -20,6 +21,8 @@ const SOON: Duration = Duration::from_millis(1);
 const LATER: Duration = Duration::from_millis(20);
 /// How often it is looked for processes that have ended unseen.
 const SWEEP: Duration = Duration::from_millis(200);
+/// Those that are cut off end as soon as their workers come to it; a farewell takes up to two seconds.
+const CUTTING: Duration = Duration::from_secs(5);
 /// Nobody waits longer than a day.
 const LONGEST: Duration = Duration::from_hours(24);
 
@@ -34,6 +37,8 @@ struct Watch {
     epoch: u64,
     terms: Barrier,
     begun: Instant,
+    /// To ask the loop.
+    asks: mpsc::Sender<Ask>,
 }
 
 impl Master {
@@ -85,6 +90,7 @@ impl Master {
             epoch: order.epoch,
             terms,
             begun: Instant::now(),
+            asks: self.asks.clone(),
         })
     }
 }
@@ -92,15 +98,31 @@ impl Master {
 impl Watch {
     async fn wait(self) -> Result<Proof, Refusal> {
         let patience = Duration::from_millis(self.terms.timeout_ms).min(LONGEST);
-        let (end, mut pause, mut swept) = (self.begun + patience, SOON, None);
+        let (mut found, mut clear) = self.wait_for(self.begun + patience).await?;
+        let mut cut = 0;
+        if !clear && self.terms.kill {
+            let before = self.meant(found);
+            let order = Ask::Cut(self.name.clone(), self.terms.include_bypass);
+            if self.asks.send(order).await.is_ok() {
+                (found, clear) = self.wait_for(Instant::now() + CUTTING).await?;
+                cut = before.saturating_sub(self.meant(found));
+            }
+        }
+        let left = if clear { None } else { self.left().await };
+        Ok(self.proof(found, clear, cut, left))
+    }
+
+    /// Waits until it is clear or the time is over; what is counted then.
+    async fn wait_for(&self, end: Instant) -> Result<(Counts, bool), Refusal> {
+        let (mut pause, mut swept) = (SOON, None);
         loop {
             // In this order: what is counted after the closing was seen is all there is.
             let now = Instant::now();
             let found = counts(self.gates.inflight(self.switch));
             self.is_still_closed()?;
-            let clear = self.is_clear(found);
+            let clear = self.meant(found) == 0;
             if clear || now >= end {
-                return Ok(self.proof(found, !clear));
+                return Ok((found, clear));
             }
             if swept.is_none_or(|at| now >= at + SWEEP) {
                 // Workers whose master is dead as well are buried by nobody else.
@@ -112,9 +134,17 @@ impl Watch {
         }
     }
 
-    fn is_clear(&self, found: Counts) -> bool {
-        let bypass = if self.terms.include_bypass { found.bypass } else { 0 };
-        found.read == 0 && found.write == 0 && found.stream == 0 && bypass == 0
+    /// How many of those that are counted are waited for.
+    fn meant(&self, found: Counts) -> u64 {
+        let bypass = if self.terms.include_bypass { 0 } else { found.bypass };
+        found.under_way() - bypass
+    }
+
+    /// What is still under way, as far as it can be listed.
+    async fn left(&self) -> Option<Inflight> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Inflight(Some(self.name.clone()), reply)).await.ok()?;
+        answer.await.ok()?.ok()?.pop()
     }
 
     /// What has been open meanwhile proves nothing, even if it is closed again.
@@ -126,19 +156,26 @@ impl Watch {
         Err(Refusal::State(format!("\"{}\" was opened meanwhile", self.name)))
     }
 
-    fn proof(&self, inflight: Counts, timed_out: bool) -> Proof {
-        let workers = if timed_out {
-            shares(&self.gates, &self.counters, self.switch, &self.masters)
-        } else {
+    fn proof(&self, inflight: Counts, clear: bool, cut: u64, left: Option<Inflight>) -> Proof {
+        let (requests, not_listed) = match left {
+            Some(left) => (left.requests, left.not_listed),
+            None => (Vec::new(), if clear { 0 } else { inflight.under_way() }),
+        };
+        let workers = if clear {
             Vec::new()
+        } else {
+            shares(&self.gates, &self.counters, self.switch, &self.masters)
         };
         Proof {
-            clean: !timed_out && inflight.unknown == 0,
-            timed_out,
+            clean: clear && inflight.unknown == 0 && cut == 0,
+            timed_out: !clear,
             waited_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             inflight,
             unknown: inflight.unknown,
+            cut,
             workers,
+            requests,
+            not_listed,
         }
     }
 }

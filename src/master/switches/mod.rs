@@ -178,7 +178,8 @@ impl Master {
                 let names = self.switch(&name, &change, &caller);
                 let _ = reply.send(names.map(|names| self.switches_named(&names)));
             }
-            Ask::Inflight(name, reply) => drop(reply.send(self.inflight(name.as_deref()))),
+            Ask::Inflight(name, reply) => self.tell_inflight(name.as_deref(), reply),
+            Ask::Cut(name, bypass) => self.cut(&name, bypass),
             Ask::Barrier(name, terms, reply) => self.wait_until_clear(&name, terms, reply),
             // All others are answered elsewhere.
             _ => {}

@@ -1,7 +1,10 @@
 //! What there is to say about the switches.
 
+use tokio::sync::oneshot;
+
 use super::{Master, now};
 use crate::control::maintenance::{Counts, Inflight, Refusal, Share, Switch};
+use crate::master::survey::list;
 use crate::version;
 use crate::zone::counters::MAX_SLOTS;
 use crate::zone::gates::{self, Gates, Order, State};
@@ -46,7 +49,27 @@ impl Master {
         }
     }
 
-    /// What is under way through the switch of this name, or through each.
+    /// Answers what is under way, as soon as the workers have listed it.
+    pub(super) fn tell_inflight(
+        &mut self,
+        name: Option<&str>,
+        reply: oneshot::Sender<Result<Vec<Inflight>, Refusal>>,
+    ) {
+        let mut found = match self.inflight(name) {
+            Ok(found) => found,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
+        let survey = self.survey();
+        tokio::task::spawn_local(async move {
+            let accounts = survey.answers().await;
+            for report in &mut found {
+                list(report, &accounts);
+            }
+            let _ = reply.send(Ok(found));
+        });
+    }
+
+    /// What is counted as under way through the switch of this name, or through each.
     pub(in crate::master) fn inflight(&self, name: Option<&str>) -> Result<Vec<Inflight>, Refusal> {
         let names = match name {
             Some(name) => vec![self.known(name)?],
@@ -62,6 +85,9 @@ impl Master {
                 state: about.state,
                 total: about.inflight,
                 workers,
+                upstreams: Vec::new(),
+                requests: Vec::new(),
+                not_listed: 0,
             })
         };
         Ok(self.switches_named(&names).into_iter().filter_map(report).collect())

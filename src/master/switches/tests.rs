@@ -105,7 +105,7 @@ impl Stage {
 
     fn barrier(&self, timeout_ms: u64) -> oneshot::Receiver<Result<Proof, Refusal>> {
         let (reply, answer) = oneshot::channel();
-        let terms = Barrier { timeout_ms, include_bypass: false };
+        let terms = Barrier { timeout_ms, ..Barrier::default() };
         self.master.wait_until_clear("shop", terms, reply);
         answer
     }

@@ -136,6 +136,20 @@ fn a_request_aborted_just_before_is_not_forgotten() {
     slow.free(1);
 }
 
+/// A read that is given up before the closing changes nothing, so nobody need look after it.
+#[test]
+fn a_read_aborted_before_is_nobodys_business() {
+    if is_reference() {
+        return;
+    }
+    let (slow, _origin, server) = start(1);
+    drop(under_way(&server, &slow, 1, REQUEST));
+    system::until("it is noticed", || counts(&server)["total"]["read"] == 0);
+    done(&server, &["maintenance", "on", "--barrier", "5s"]);
+    assert_eq!(counts(&server)["total"]["unknown"], 0);
+    slow.free(1);
+}
+
 #[test]
 fn an_exchange_that_breaks_off_is_unknown() {
     if is_reference() {

@@ -143,6 +143,7 @@ impl Course<'_> {
                 return self.nobody(req);
             };
             Self::begin_try(req, peer.name().to_owned());
+            req.guest.turns_to(&self.chosen.group, &peer);
             let attempt = self.attempt(req, peer).await;
             let stop = match attempt {
                 Attempt::Answered(reply, on) => self.answered(req, reply, on, &selection),
