@@ -159,6 +159,16 @@ impl Generation {
         }
     }
 
+    /// Closes the listening sockets of a server that has ended in another process, which may have left
+    /// their files.
+    pub fn bury_listeners(&mut self) {
+        for listening in self.listeners.drain(..) {
+            if let Address::Unix(path) = &listening.spec.address {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
     /// Closes the listening sockets and leaves all files to whoever serves them now.
     pub fn forget_listeners(&mut self) {
         self.listeners.clear();

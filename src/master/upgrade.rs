@@ -326,6 +326,10 @@ impl Master {
     pub(super) fn forget_successor(&mut self) {
         self.remember();
         self.bury_pid_file();
+        if !self.state.is_serving() {
+            // The server has ended with it. Later somebody else may listen there.
+            self.current.bury_listeners();
+        }
         if let Some(kept) = self.upgrading.successor.take().and_then(|mut gone| gone.kept.take())
             && self.state.is_serving()
         {
