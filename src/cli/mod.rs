@@ -219,7 +219,9 @@ fn show_version(arguments: &Arguments, home: Home) {
         eprint!("{}", arguments::help(home.prefix, home.conf_file));
     }
     if arguments.configure {
-        let mut line = String::from("configure arguments: --with-http_stub_status_module");
+        let mut line = String::from(
+            "configure arguments: --with-http_auth_request_module --with-http_stub_status_module",
+        );
         for module in WITHOUT {
             line.extend([" --without-", module, "_module"]);
         }

@@ -114,10 +114,8 @@ pub fn append(req: &Request, at: usize, out: &mut Vec<u8>) -> bool {
     req.depth.set(depth + 1);
     variable.how.append(req, out);
     req.depth.set(depth);
-    if !variable.volatile
-        && let Some(slot) = req.slots.borrow_mut().get_mut(variable.slot)
-    {
-        *slot = out.get(start..).map(<[u8]>::to_vec);
+    if !variable.volatile {
+        req.slots.set(variable.slot, out.get(start..).map(<[u8]>::to_vec));
     }
     true
 }

@@ -2,6 +2,7 @@
 //!
 //! Must not know processes; a worker gives it sockets, logs and a snapshot.
 
+pub mod assign;
 pub mod body;
 pub mod cidr;
 pub mod client;
@@ -25,6 +26,7 @@ pub mod live;
 pub mod media_types;
 pub mod method;
 pub mod modules;
+pub mod opinion;
 pub mod origin;
 pub mod passage;
 pub mod phase;
@@ -37,8 +39,10 @@ pub mod root;
 pub mod roster;
 pub mod route;
 pub mod service;
+pub mod slots;
 pub mod snapshot;
 pub mod spool;
+pub mod subrequest;
 pub mod template;
 pub mod uri;
 pub mod vars;

@@ -3,8 +3,8 @@
 //! Must not know a protocol, and holds no code of a module: each line names one.
 
 use super::modules::{
-    access, blocks, client_body, connection, error_page, files, headers, index, maintenance,
-    not_modified, proxy, range, redirect, rewrite, stub_status, try_files,
+    access, auth_request, blocks, client_body, connection, error_page, files, headers, index,
+    maintenance, not_modified, proxy, range, redirect, rewrite, stub_status, try_files,
 };
 use super::phase::{Phase, Stop};
 use super::request::Request;
@@ -34,7 +34,7 @@ pub async fn refuse(req: &mut Request, status: u16) -> Verdict {
 async fn settle(req: &mut Request, mut phase: Phase) -> Verdict {
     loop {
         let stop = match phase {
-            Ok(()) => content(req).await,
+            Ok(()) => serve(req).await,
             Err(stop) => stop,
         };
         phase = match stop {
@@ -128,13 +128,40 @@ fn select_location(req: &mut Request) -> Phase {
     enter_location(req)
 }
 
-/// From rewrite to pre-content in the selected location.
+/// The rewrite phase of the selected location, and what else happens on entering it.
 fn enter_location(req: &mut Request) -> Phase {
     blocks::enter_limit_except(req);
     connection::limit_keepalive(req);
-    rewrite::location(req)?;
-    access::run(req, &[access::judge])?;
+    rewrite::location(req)
+}
+
+/// From access to content in the location that has been entered.
+async fn serve(req: &mut Request) -> Stop {
+    match admit(req).await {
+        Ok(()) => content(req).await,
+        Err(stop) => stop,
+    }
+}
+
+/// Access and pre-content.
+async fn admit(req: &mut Request) -> Phase {
+    // Who may ask for the main request may ask for what it needs.
+    if req.is_main() {
+        access(req).await?;
+    }
     try_files::run(req)
+}
+
+/// nginx's access phase, in its order.
+async fn access(req: &mut Request) -> Phase {
+    let mut hearing = access::Hearing::default();
+    let opinion = access::judge(req);
+    let mut over = hearing.hear(req, opinion)?;
+    if !over && req.conf().auth_request.uri.is_some() {
+        let opinion = auth_request::judge(req).await;
+        over = hearing.hear(req, opinion)?;
+    }
+    if over { Ok(()) } else { hearing.end(req) }
 }
 
 /// The location's handler, else files.
@@ -155,6 +182,9 @@ async fn content(req: &mut Request) -> Stop {
 /// answered instead (412, 416); `error_page` then has its turn.
 fn filters(req: &mut Request) -> Phase {
     error_page::keep_status(req);
+    if !req.is_main() {
+        return Ok(());
+    }
     not_modified::run(req)?;
     headers::run(req);
     range::run(req)?;

@@ -3,6 +3,7 @@
 //! Must not choose what they are matched against.
 
 use super::request::{Captures, Request};
+use super::slots::Slots;
 use crate::conf::Pattern;
 use std::sync::Arc;
 
@@ -27,12 +28,7 @@ impl Regex {
 
     /// Matches `text`; on success the request's captures and named variables are replaced, else they
     /// stay what an earlier expression has made them.
-    pub fn apply(
-        &self,
-        text: &[u8],
-        captures: &mut Captures,
-        slots: &mut [Option<Vec<u8>>],
-    ) -> bool {
+    pub fn apply(&self, text: &[u8], captures: &mut Captures, slots: &Slots) -> bool {
         let mut groups = std::mem::take(&mut captures.spare);
         let hit = self.pattern.captures(text, &mut groups);
         if hit {
@@ -45,16 +41,14 @@ impl Regex {
         captures.text.clear();
         captures.text.extend_from_slice(text);
         for (group, slot) in &*self.names {
-            if let Some(value) = slots.get_mut(*slot) {
-                *value = captures.get(*group).map(<[u8]>::to_vec);
-            }
+            slots.set(*slot, captures.get(*group).map(<[u8]>::to_vec));
         }
         true
     }
 
     /// Matches `text` and keeps what was captured in the request.
     pub fn apply_in(&self, text: &[u8], req: &Request) -> bool {
-        self.apply(text, &mut req.captures.borrow_mut(), &mut req.slots.borrow_mut())
+        self.apply(text, &mut req.captures.borrow_mut(), &req.slots)
     }
 
     /// Matches the request's URI and keeps what was captured.

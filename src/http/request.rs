@@ -2,6 +2,7 @@
 //!
 //! Must not read from or write to a connection; bodies come through `body`.
 
+use super::body::Body;
 use super::client::Client;
 use super::h1::head::RequestHead;
 use super::headers::{Headers, Name};
@@ -12,6 +13,7 @@ use super::origin::Origin;
 use super::passage::Guest;
 use super::reply::Reply;
 use super::request_body::RequestBody;
+use super::slots::Slots;
 use super::snapshot::{Location, Server, Snapshot};
 use crate::conf::values;
 use crate::log::{ErrorLog, Level};
@@ -78,6 +80,8 @@ pub struct Request {
     /// The URI still belongs to the location that was selected for it, so that `proxy_pass` with a URI
     /// may replace the location's path. `break` after a rewrite ends it.
     pub valid_location: bool,
+    /// What makes it a subrequest; nothing for a client's own request.
+    pub sub: Option<Box<Sub>>,
     /// Index into `snapshot.servers` and `snapshot.locations`.
     pub server: usize,
     pub location: usize,
@@ -94,7 +98,7 @@ pub struct Request {
     /// Method as seen by content (an `error_page` redirect turns it into GET).
     pub method: Method,
     /// Values of `set`, `map`, named captures: one slot a name. Reading a variable may fill one.
-    pub slots: RefCell<Vec<Option<Vec<u8>>>>,
+    pub slots: Slots,
     pub captures: RefCell<Captures>,
     /// How many computed variables are being computed, each for the one before.
     pub depth: Cell<usize>,
@@ -134,6 +138,17 @@ pub struct Request {
     pub logged: Cell<bool>,
 }
 
+/// What a subrequest is beside a request.
+#[derive(Debug, Clone)]
+pub struct Sub {
+    /// `$request_method` is the main request's.
+    pub main_method: Method,
+    /// Nobody wants its answer's body.
+    pub header_only: bool,
+    /// How many more may stand inside of it, one in another.
+    pub left: u8,
+}
+
 /// What a request is born with.
 pub struct Start {
     pub client: Rc<Client>,
@@ -146,7 +161,7 @@ pub struct Start {
 impl Request {
     /// A request of which nothing is known but its connection.
     pub fn new(start: Start) -> Self {
-        let slots = RefCell::new(vec![None; start.snapshot.slots]);
+        let slots = Slots::new(start.snapshot.slots);
         Self {
             sent_before: start.client.sent.get(),
             client: start.client,
@@ -157,6 +172,7 @@ impl Request {
             args: Vec::new(),
             uri_unchanged: false,
             valid_location: true,
+            sub: None,
             server: start.server,
             location: start.location,
             internal: false,
@@ -199,7 +215,29 @@ impl Request {
 
     /// Whether the answer has no body whatever its head says.
     pub fn header_only(&self) -> bool {
-        self.head.method == Method::Head || matches!(self.reply.status, 204 | 304)
+        let asked = self.head.method == Method::Head;
+        self.sub.as_ref().map_or(asked, |sub| sub.header_only)
+            || matches!(self.reply.status, 204 | 304)
+    }
+
+    /// Whether it is a client's own, not a subrequest.
+    pub fn is_main(&self) -> bool {
+        self.sub.is_none()
+    }
+
+    /// What is known of an upstream's answer once it has been read, for the log.
+    pub fn settle_try(&mut self) {
+        let Body::Upstream(answer) = self.reply.body.source() else { return };
+        if let Some(last) = self.tries.last_mut() {
+            last.length = answer.length;
+            (last.sent, last.received) = (answer.sent, answer.received);
+            let ended = answer.ended.unwrap_or_else(Instant::now);
+            last.response = last.began.map(|began| ended.saturating_duration_since(began));
+        }
+        if let Some(trouble) = answer.trouble {
+            let level = if answer.is_done() { Level::Warn } else { Level::Error };
+            self.log(level, format_args!("{trouble}"));
+        }
     }
 
     /// The selected location.
@@ -268,6 +306,9 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
+        if !self.is_main() {
+            return;
+        }
         let gauge = if self.writing { Gauge::Writing } else { Gauge::Reading };
         self.live.counters.leave(gauge);
     }
@@ -283,6 +324,9 @@ impl fmt::Display for About<'_> {
         write!(f, ", client: {}, server: {}", req.client.peer, text(&req.server().name))?;
         if !req.head.line.is_empty() {
             write!(f, ", request: \"{}\"", text(&req.head.line))?;
+        }
+        if !req.is_main() {
+            write!(f, ", subrequest: \"{}\"", text(&req.uri))?;
         }
         if let Some(last) = req.tries.last().filter(|_| req.asking) {
             let colon = if last.peer.starts_with("unix:") { ":" } else { "" };

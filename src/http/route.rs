@@ -4,6 +4,7 @@
 
 use super::regex::Regex;
 use super::request::{Captures, Request};
+use super::slots::Slots;
 use super::snapshot::{Kind, Snapshot};
 use crate::net::Address;
 use std::collections::HashMap;
@@ -115,12 +116,7 @@ impl ServerNames {
     }
 
     /// nginx's precedence: exact, longest `*.`, longest `.*`, first regular expression.
-    pub fn find(
-        &self,
-        host: &[u8],
-        captures: &mut Captures,
-        slots: &mut [Option<Vec<u8>>],
-    ) -> Option<usize> {
+    pub fn find(&self, host: &[u8], captures: &mut Captures, slots: &Slots) -> Option<usize> {
         if let Some(server) = self.find_name(host) {
             return Some(server);
         }

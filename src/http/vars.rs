@@ -56,7 +56,7 @@ impl Var {
 
 /// Appends what a slot holds; false when it is empty.
 pub fn slot_value(req: &Request, slot: usize, out: &mut Vec<u8>) -> bool {
-    push(req.slots.borrow().get(slot).and_then(|value| value.as_deref()), out)
+    req.slots.with(slot, |value| push(value, out))
 }
 
 /// Appends an optional value; the shape most getters end in.

@@ -19,6 +19,7 @@ mod rates;
 mod reload;
 mod signals;
 mod statics;
+mod subrequests;
 mod switches;
 mod upgrade;
 mod wire;

@@ -187,7 +187,7 @@ fn find_server(req: &mut Request) {
     let local =
         if snapshot.endpoints.shares_port(&client.bound) { client.local() } else { &client.bound };
     let Some(endpoint) = snapshot.endpoints.find(local, &client.bound) else { return };
-    let found = endpoint.names.find(&req.head.host, req.captures.get_mut(), req.slots.get_mut());
+    let found = endpoint.names.find(&req.head.host, req.captures.get_mut(), &req.slots);
     if let Some(server) = found {
         req.server = server;
         req.location = snapshot.servers[server].root;

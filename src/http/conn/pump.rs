@@ -17,7 +17,6 @@ use crate::log::Level;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 /// Asked of a body at a time, and held for a slow client, unless the answer says otherwise.
 const ROOM: usize = 64 * 1024;
@@ -41,7 +40,7 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
     req.reply.head_sent = true;
     if req.header_only() || req.reply.status == 101 {
         let sent = client.write_all(out, conf.send_timeout).await;
-        settle_try(req);
+        req.settle_try();
         return sent.map_err(|_| Cut);
     }
     let trailers = framing == Framing::Chunked && headers::has_trailers(req);
@@ -70,7 +69,7 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
     if sent.is_err() {
         outlast(req).await;
     }
-    settle_try(req);
+    req.settle_try();
     let whole = sent.is_ok() && failed.is_none();
     if framing == Framing::Plain && req.reply.content_length.is_none() && failed.is_some() {
         // The end of the connection is the end of this body: only a reset tells that it is not all.
@@ -101,7 +100,7 @@ async fn outlast(req: &mut Request) {
 /// Takes note that the request ends here, whatever it had come to.
 pub fn stop(req: &mut Request) {
     req.reply.truncated = true;
-    settle_try(req);
+    req.settle_try();
 }
 
 /// Ends a chunked body whose trailers could be computed only now.
@@ -113,21 +112,6 @@ async fn end(req: &mut Request, out: &mut Vec<u8>, conf: &connection::Conf) -> R
     req.body_sent += out.len() as u64;
     let client = req.client.clone();
     client.write_all(out, conf.send_timeout).await.map_err(|_| Cut)
-}
-
-/// What is known of an upstream's answer once it has been read, for the log.
-fn settle_try(req: &mut Request) {
-    let Body::Upstream(answer) = req.reply.body.source() else { return };
-    if let Some(last) = req.tries.last_mut() {
-        last.length = answer.length;
-        (last.sent, last.received) = (answer.sent, answer.received);
-        let ended = answer.ended.unwrap_or_else(Instant::now);
-        last.response = last.began.map(|began| ended.saturating_duration_since(began));
-    }
-    if let Some(trouble) = answer.trouble {
-        let level = if answer.is_done() { Level::Warn } else { Level::Error };
-        req.log(level, format_args!("{trouble}"));
-    }
 }
 
 /// Logs what went wrong; the answer's length or framing makes the client see it.

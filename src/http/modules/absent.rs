@@ -109,7 +109,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         flag_off("http2", HS),
         word_off("charset", HSLI),
         word_off("auth_basic", HSL),
-        word_off("auth_request", HSL),
         word_off("proxy_cache", HSL),
         word_off("proxy_store", HSL),
         word_off("mirror", HSL),
@@ -134,9 +133,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     // auth_basic
     HSL =>
         "auth_basic_user_file";
-    // auth_request
-    HSL =>
-        "auth_request_set";
     // autoindex
     HSL =>
         "autoindex_format" "autoindex_localtime" "autoindex_exact_size";

@@ -7,6 +7,8 @@ use crate::conf::{Args, Contexts, Directive, Env, Error, Row, values};
 use crate::http::cidr;
 use crate::http::draft::{HSL, Scope, row};
 use crate::http::finish::Finish;
+use crate::http::headers::Name;
+use crate::http::opinion::Opinion;
 use crate::http::phase::{Phase, Stop};
 use crate::http::request::Request;
 use crate::http::vars::Variable;
@@ -41,16 +43,6 @@ enum Whom {
     All,
     Unix,
     Net(IpNet),
-}
-
-/// What a module of the access phase says of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opinion {
-    /// Nothing: it was not asked to judge.
-    None,
-    Allow,
-    /// Answer with this status.
-    Refuse(u16),
 }
 
 impl Draft {
@@ -117,29 +109,46 @@ fn add(scope: &mut Scope, dir: &Directive, deny: bool, env: &mut Env) -> Result<
 
 pub static VARIABLES: &[Variable] = &[];
 
-/// nginx's access phase: asks each module in turn, as long as its opinion can matter.
-pub fn run(req: &mut Request, modules: &[fn(&mut Request) -> Opinion]) -> Phase {
-    let any = req.conf().access.satisfy_any;
-    let mut refused = None;
-    for opinion in modules {
-        match opinion(req) {
-            Opinion::Allow if any => return Ok(()),
+/// nginx's access phase: hears one module after another, as long as an opinion can matter.
+#[derive(Debug, Default)]
+pub struct Hearing {
+    /// One that allows has been enough.
+    allowed: bool,
+    refused: Option<u16>,
+}
+
+impl Hearing {
+    /// Takes a module's opinion; true when no other one can matter.
+    pub fn hear(&mut self, req: &mut Request, opinion: Opinion) -> Result<bool, Stop> {
+        let any = req.conf().access.satisfy_any;
+        match opinion {
+            Opinion::Allow if any => {
+                // Challenges of those who refused before are not for a client that may pass.
+                req.reply.headers.remove(Name::WwwAuthenticate);
+                self.allowed = true;
+            }
             // A challenge tells the client more than a plain no.
-            Opinion::Refuse(status @ (401 | 403 | 407)) if any => match refused {
+            Opinion::Refuse(status @ (401 | 403 | 407)) if any => match self.refused {
                 Some(401 | 407) => {}
-                _ => refused = Some(status),
+                _ => self.refused = Some(status),
             },
             Opinion::Refuse(status) => return Err(Stop::Status(status)),
+            Opinion::Stop(stop) => return Err(stop),
             Opinion::None | Opinion::Allow => {}
         }
+        Ok(self.allowed)
     }
-    match refused {
-        None => Ok(()),
-        Some(status) => {
-            if status == 403 {
-                log(req);
+
+    /// What all of them together come to.
+    pub fn end(self, req: &Request) -> Phase {
+        match self.refused {
+            Some(status) if !self.allowed => {
+                if status == 403 {
+                    log(req);
+                }
+                Err(Stop::Status(status))
             }
-            Err(Stop::Status(status))
+            _ => Ok(()),
         }
     }
 }
@@ -221,43 +230,68 @@ mod tests {
         assert_eq!(warnings, ["low address bits of 1.2.3.4/24 are meaningless"]);
     }
 
+    fn hear(req: &mut Request, opinions: &[Opinion]) -> Phase {
+        let mut hearing = Hearing::default();
+        for opinion in opinions {
+            if hearing.hear(req, opinion.clone())? {
+                break;
+            }
+        }
+        hearing.end(req)
+    }
+
+    fn judged(site: &Site) -> Phase {
+        let mut req = site.request();
+        let opinion = judge(&mut req);
+        hear(&mut req, &[opinion])
+    }
+
+    #[test]
+    fn a_client_that_may_pass_sees_no_challenge() {
+        let site = Site::new("", "listen 1; satisfy any;");
+        let mut req = site.request();
+        req.reply.headers.push_known(Name::WwwAuthenticate, b"Basic");
+        assert_eq!(hear(&mut req, &[Opinion::Refuse(401), Opinion::Allow]), Ok(()));
+        assert!(!req.reply.headers.contains(Name::WwwAuthenticate));
+    }
+
     #[test]
     fn opinions_add_up_as_satisfy_says() {
-        let ask = |satisfy: &str, modules: &[fn(&mut Request) -> Opinion]| {
+        let ask = |satisfy: &str, opinions: &[Opinion]| {
             let site = Site::new("", &format!("listen 1; satisfy {satisfy};"));
-            match run(&mut site.request(), modules) {
+            match hear(&mut site.request(), opinions) {
                 Ok(()) => 0,
                 Err(Stop::Status(status)) => status,
                 Err(_) => 1,
             }
         };
-        let allow: fn(&mut Request) -> Opinion = |_| Opinion::Allow;
-        let none: fn(&mut Request) -> Opinion = |_| Opinion::None;
-        let forbid: fn(&mut Request) -> Opinion = |_| Opinion::Refuse(403);
-        let challenge: fn(&mut Request) -> Opinion = |_| Opinion::Refuse(401);
-        let fail: fn(&mut Request) -> Opinion = |_| Opinion::Refuse(500);
-        for (modules, all, any) in [
-            (&[none, none][..], 0, 0),
-            (&[allow, none], 0, 0),
-            (&[allow, forbid], 403, 0),
-            (&[forbid, challenge], 403, 401),
-            (&[challenge, forbid], 401, 401),
-            (&[challenge, allow], 401, 0),
-            (&[fail, allow], 500, 500),
+        let (allow, none) = (Opinion::Allow, Opinion::None);
+        let (forbid, challenge) = (Opinion::Refuse(403), Opinion::Refuse(401));
+        let (fail, stop) = (Opinion::Refuse(500), Opinion::Stop(Stop::Close));
+        for (opinions, all, any) in [
+            ([&none, &none], 0, 0),
+            ([&allow, &none], 0, 0),
+            ([&allow, &forbid], 403, 0),
+            ([&forbid, &challenge], 403, 401),
+            ([&challenge, &forbid], 401, 401),
+            ([&challenge, &allow], 401, 0),
+            ([&fail, &allow], 500, 500),
+            ([&stop, &allow], 1, 1),
         ] {
-            assert_eq!((ask("all", modules), ask("any", modules)), (all, any));
+            let opinions = opinions.map(Opinion::clone);
+            assert_eq!((ask("all", &opinions), ask("any", &opinions)), (all, any));
         }
     }
 
     #[test]
     fn a_refusal_is_logged_and_rules_are_inherited_as_a_whole() {
         let site = Site::new("deny 127.0.0.0/8;", "listen 1;");
-        assert_eq!(run(&mut site.request(), &[judge]), Err(Stop::Status(403)));
+        assert_eq!(judged(&site), Err(Stop::Status(403)));
         assert!(site.text("error.log").contains(" access forbidden by rule, client: 127.0.0.1"));
         let site = Site::new("deny 127.0.0.0/8;", "listen 1; deny ::1;");
-        assert_eq!(run(&mut site.request(), &[judge]), Ok(()));
+        assert_eq!(judged(&site), Ok(()));
         let site = Site::new("deny all;", "listen 1; satisfy any;");
-        assert_eq!(run(&mut site.request(), &[judge]), Err(Stop::Status(403)));
+        assert_eq!(judged(&site), Err(Stop::Status(403)));
         assert_eq!(site.text("error.log").matches("access forbidden by rule").count(), 1);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::inherit;
 use crate::conf::{Args, Directive, Env, Error, Row, Word, values};
-use crate::http::draft::{HSL, Scope, no_effect, row};
+use crate::http::draft::{HSL, Scope, row};
 use crate::http::finish::Finish;
 use crate::http::vars::Variable;
 use crate::log::{Level, STDERR};
@@ -92,7 +92,6 @@ pub static ROWS: &[Row<Scope>] = &[
         "Whether a file that is not found is worth a line in the error log (default on).",
         |scope, dir, _| values::flag(&mut scope.drafts.error_log.log_not_found, dir),
     ),
-    no_effect("log_subrequest", HSL, "There are no subrequests that would be logged."),
 ];
 
 pub static VARIABLES: &[Variable] = &[];

@@ -43,7 +43,7 @@ macro_rules! modules {
 
 modules! {
     blocks, connection, client_body, server, redirect, files, not_modified, range, index, try_files, error_page,
-    rewrite, maintenance, access, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, proxy, variables,
+    rewrite, maintenance, access, auth_request, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, proxy, variables,
     limit_rate, tuning, absent,
 }
 
@@ -57,6 +57,7 @@ impl Drafts {
 /// What must be known before any block is finished: names that others refer to.
 pub fn define(http: &Scope, cx: &mut Finish) {
     rewrite::define(http, cx);
+    auth_request::define(http, cx);
     map::define(http, cx);
     split_clients::define(http, cx);
     geo::define(http, cx);

@@ -8,7 +8,8 @@ mod written;
 
 pub use format::Format;
 
-use crate::conf::{Args, Contexts, Row, Word};
+use super::inherit;
+use crate::conf::{Args, Contexts, Row, Word, values};
 use crate::http::draft::{HSL, HSLI, Scope, no_effect, row};
 use crate::http::finish::Finish;
 use crate::http::request::Request;
@@ -36,6 +37,7 @@ const KEPT_LINE: usize = 64 * 1024;
 #[derive(Debug, Default, Clone)]
 pub struct Draft {
     off: bool,
+    subrequests: Option<bool>,
     /// Shared with the blocks that inherit them, so that each is compiled once.
     logs: Vec<Arc<LogWritten>>,
     /// `http` only.
@@ -46,6 +48,8 @@ pub struct Draft {
 #[derive(Debug)]
 pub struct Conf {
     logs: Vec<Arc<Log>>,
+    /// `log_subrequest`.
+    subrequests: bool,
 }
 
 /// One `access_log`.
@@ -67,6 +71,7 @@ enum Target {
 
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
+        inherit!(self, outer; subrequests);
         if !self.off && self.logs.is_empty() {
             self.off = outer.off;
             self.logs.clone_from(&outer.logs);
@@ -81,7 +86,7 @@ impl Draft {
         } else {
             self.logs.iter().filter_map(|written| written.compiled()).collect()
         };
-        Conf { logs }
+        Conf { logs, subrequests: self.subrequests.unwrap_or(false) }
     }
 }
 
@@ -147,6 +152,13 @@ pub static ROWS: &[Row<Scope>] = &[
         "File and format of the access log, with `buffer=`, `flush=` and `if=`; or `off`.",
         |scope, dir, _| written::access_log(&mut scope.drafts.access_log, dir),
     ),
+    row(
+        "log_subrequest",
+        HSL,
+        Args::Flag,
+        "Writes lines for subrequests too (default off).",
+        |scope, dir, _| values::flag(&mut scope.drafts.access_log.subrequests, dir),
+    ),
     no_effect(
         "open_log_file_cache",
         HSL,
@@ -158,6 +170,11 @@ pub static VARIABLES: &[Variable] = &[];
 
 thread_local! {
     static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Whether a subrequest has a line too where it has ended.
+pub fn wants_subrequests(req: &Request) -> bool {
+    req.conf().access_log.subrequests
 }
 
 /// Log phase: one line for each log in force. A second call for the same request does nothing.

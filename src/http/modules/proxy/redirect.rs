@@ -83,7 +83,7 @@ fn apply(req: &Request, from: &From, to: &Template, value: &[u8]) -> Option<Vec<
         }
         From::Regex(regex) => {
             let mut captures = Captures::default();
-            if !regex.apply(value, &mut captures, &mut []) {
+            if !regex.apply(value, &mut captures, &req.slots) {
                 return None;
             }
             let mut out = Vec::with_capacity(value.len());

@@ -10,13 +10,14 @@ mod replace;
 mod respond;
 mod run;
 
-use crate::conf::{Contexts, Error, Word};
+use crate::conf::{Contexts, Word};
+use crate::http::assign::{self, Target};
 use crate::http::draft::Scope;
 use crate::http::finish::Finish;
 use crate::http::phase::{Phase, Stop};
 use crate::http::request::Request;
 use crate::http::template::Template;
-use crate::http::vars::{self, Variable};
+use crate::http::vars::Variable;
 use crate::log::Level;
 
 use super::inherit;
@@ -52,16 +53,6 @@ enum Step {
     Break,
     Set { target: Target, value: Template },
     If { condition: condition::Condition, enter: Option<usize>, steps: Vec<Step> },
-}
-
-/// What `set` sets.
-#[derive(Debug, Clone, Copy)]
-enum Target {
-    Slot(usize),
-    /// `$args`.
-    Args,
-    /// `$limit_rate`.
-    LimitRate,
 }
 
 impl Draft {
@@ -104,12 +95,7 @@ fn compile_one(step: &Written, cx: &mut Finish) -> Option<Step> {
         Written::Break => Step::Break,
         Written::Set { name, value } => {
             let value = cx.template(value);
-            let target = match name.text.to_ascii_lowercase().as_slice() {
-                b"args" => Target::Args,
-                b"limit_rate" => Target::LimitRate,
-                _ => Target::Slot(cx.names.define(&name.lossy())),
-            };
-            Step::Set { target, value }
+            Step::Set { target: Target::new(name, cx), value }
         }
         Written::If { condition, inner, steps } => Step::If {
             enter: inner.and_then(|number| cx.inner.get(number).copied()),
@@ -134,29 +120,15 @@ fn define_steps(steps: &[Written], cx: &mut Finish) {
     for step in steps {
         match step {
             Written::Set { name, .. } => {
-                if let Err(error) = define_name(name, cx) {
-                    cx.report(error);
+                match assign::own_name(name) {
+                    Ok(own) => drop(own.map(|own| cx.names.define_set(&own))),
+                    Err(error) => cx.report(error),
                 }
             }
             Written::If { steps, .. } => define_steps(steps, cx),
             _ => {}
         }
     }
-}
-
-/// Of nginx's own variables only two may be set; the others are refused as defined twice.
-fn define_name(name: &Word, cx: &mut Finish) -> Result<(), Error> {
-    let text = name.str()?.to_ascii_lowercase();
-    match text.as_str() {
-        "args" | "limit_rate" => {}
-        _ if vars::rows().any(|row| row.name == text && !text.ends_with('_')) => {
-            return Err(name.error(format_args!("the duplicate \"{text}\" variable")));
-        }
-        _ => {
-            cx.names.define_set(&text);
-        }
-    }
-    Ok(())
 }
 
 pub static VARIABLES: &[Variable] = &[];

@@ -2,7 +2,7 @@
 //!
 //! Must not know where the program stands; its caller does.
 
-use super::{Step, Target};
+use super::Step;
 use crate::http::phase::{Phase, Stop};
 use crate::http::request::Request;
 use crate::http::template::Template;
@@ -57,18 +57,7 @@ impl Run {
             }
             Step::Set { target, value } => {
                 let value = self.value(value, req);
-                match target {
-                    Target::Args => {
-                        req.args = value;
-                        req.uri_unchanged = false;
-                    }
-                    Target::LimitRate => req.set_limit_rate(&value),
-                    Target::Slot(slot) => {
-                        if let Some(slot) = req.slots.get_mut().get_mut(*slot) {
-                            *slot = Some(value);
-                        }
-                    }
-                }
+                target.assign(req, value);
                 Ok(Next::Step)
             }
             Step::If { condition, enter, steps } => {

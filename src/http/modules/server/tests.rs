@@ -2,6 +2,7 @@
 
 use crate::http::fixture::{errors, snapshot};
 use crate::http::request::Captures;
+use crate::http::slots::Slots;
 use crate::http::snapshot::Snapshot;
 use crate::net::Address;
 
@@ -20,8 +21,8 @@ fn address(text: &str) -> Address {
 fn server(snapshot: &Snapshot, at: &str, host: &str) -> String {
     let at = address(at);
     let endpoint = snapshot.endpoints.find(&at, &at).unwrap();
-    let mut slots = vec![None; snapshot.slots];
-    let found = endpoint.names.find(host.as_bytes(), &mut Captures::default(), &mut slots);
+    let slots = Slots::new(snapshot.slots);
+    let found = endpoint.names.find(host.as_bytes(), &mut Captures::default(), &slots);
     let name = &snapshot.servers[found.unwrap_or(endpoint.default)].name;
     String::from_utf8_lossy(name).into_owned()
 }

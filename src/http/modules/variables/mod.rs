@@ -9,6 +9,8 @@ mod fields;
 mod process;
 mod request;
 
+pub use request::made_id;
+
 use crate::conf::Row;
 use crate::http::draft::Scope;
 use crate::http::finish::Finish;

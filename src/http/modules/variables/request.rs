@@ -15,12 +15,14 @@ pub(super) fn line(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
     if_any(out, &req.head.line)
 }
 
-/// The name as sent, unless `error_page` has made it another method.
+/// The name as sent, unless `error_page` has made it another method; in a subrequest the main
+/// request's.
 pub(super) fn method(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
-    if req.method == req.head.method {
+    let method = req.sub.as_ref().map_or(req.method, |sub| sub.main_method);
+    if method == req.head.method {
         if_any(out, req.head.method_name())
     } else {
-        put(out, req.method.as_str().as_bytes())
+        put(out, method.as_str().as_bytes())
     }
 }
 
@@ -114,7 +116,12 @@ pub(super) fn time(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 pub(super) fn id(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
-    put(out, req.id.get_or_init(new_id))
+    put(out, made_id(req))
+}
+
+/// The request's name, made now if it has none yet.
+pub fn made_id(req: &Request) -> &[u8; 32] {
+    req.id.get_or_init(new_id)
 }
 
 /// 128 bits that nobody can guess: a counter through a keyed hash, the key from the system's

@@ -1,0 +1,96 @@
+//! Owns subrequests: another URI asked for inside a request, through the same pipeline, with the same
+//! head and the same variables.
+//!
+//! Must not decide what becomes of an answer; who asks does.
+
+use super::body::Body;
+use super::method::Method;
+use super::modules::{access_log, variables};
+use super::passage::Guest;
+use super::pipeline::{self, Verdict};
+use super::request::{Request, Start, Sub};
+use super::uri::Flags;
+use std::cell::OnceCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+/// How many may stand one in another; nginx's number.
+const DEPTH: u8 = 51;
+
+/// Read at most of a body that nobody wants, for the sake of its connection.
+const DISCARDED: usize = 64 * 1024;
+
+/// A GET of another URI. `None` when too many stand in one another; the log says so.
+pub fn new(parent: &Request, uri: &[u8], args: &[u8]) -> Option<Request> {
+    let Some(left) = parent.sub.as_ref().map_or(DEPTH, |sub| sub.left).checked_sub(1) else {
+        let uri = String::from_utf8_lossy(uri);
+        parent.log_error(format_args!("subrequests cycle while processing \"{uri}\""));
+        return None;
+    };
+    let mut sub = Request::new(Start {
+        client: parent.client.clone(),
+        snapshot: parent.snapshot.clone(),
+        live: parent.live.clone(),
+        server: parent.server,
+        location: parent.server().root,
+    });
+    sub.head = parent.head.clone();
+    // Whether the main request's target came escaped says nothing of this one.
+    sub.head.uri.flags = Flags::default();
+    sub.method = Method::Get;
+    sub.uri = uri.to_vec();
+    sub.args = args.to_vec();
+    sub.slots = parent.slots.share();
+    sub.id = OnceCell::from(*variables::made_id(parent));
+    sub.internal = true;
+    sub.guest = Guest { tokens: parent.guest.tokens.clone(), ..Guest::default() };
+    let main_method = parent.sub.as_ref().map_or(parent.method, |sub| sub.main_method);
+    sub.sub = Some(Box::new(Sub { main_method, header_only: false, left }));
+    Some(sub)
+}
+
+/// The same for an answer of which only the head is wanted.
+pub fn header_only(parent: &Request, uri: &[u8], args: &[u8]) -> Option<Request> {
+    let mut sub = new(parent, uri, args)?;
+    if let Some(about) = &mut sub.sub {
+        about.header_only = true;
+    }
+    Some(sub)
+}
+
+/// Runs it until its answer's head stands ready. Boxed, because it may have subrequests of its own.
+pub fn run<'a>(sub: &'a mut Request) -> Pin<Box<dyn Future<Output = Verdict> + 'a>> {
+    Box::pin(pipeline::run(sub))
+}
+
+/// Ends one whose body nobody wants. What has come of the body is read, so that its connection may
+/// serve another request; what has not is not waited for.
+pub async fn dismiss(sub: &mut Request) {
+    if let Body::Upstream(_) = sub.reply.body {
+        poll_fn(|cx| {
+            let (mut out, mut read) = (Vec::new(), 0);
+            while let Poll::Ready(Ok(true)) = sub.reply.body.poll_fill(&mut out, DISCARDED, cx) {
+                read += out.len();
+                out.clear();
+                if read >= DISCARDED {
+                    break;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+    sub.settle_try();
+    if let Body::Upstream(answer) = std::mem::take(&mut sub.reply.body) {
+        answer.dismiss();
+    }
+    log(sub);
+}
+
+/// The line in the access log that is due at a subrequest's end, where `log_subrequest` asks for one.
+pub fn log(sub: &Request) {
+    if access_log::wants_subrequests(sub) {
+        access_log::run(sub);
+    }
+}
