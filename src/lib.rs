@@ -6,6 +6,7 @@ pub mod cli;
 pub mod conf;
 pub mod config;
 pub mod control;
+pub mod dns;
 pub mod handover;
 pub mod http;
 pub mod ipc;
