@@ -27,6 +27,8 @@ const DATAGRAM: usize = 4096;
 struct Asked {
     query: Query,
     found: Option<Records>,
+    /// Its place among the answers.
+    came: Option<Instant>,
     /// The answer was too long for a datagram.
     stream: bool,
 }
@@ -40,9 +42,10 @@ pub async fn ask(
 ) -> Result<Records, Failure> {
     let mut asked = Vec::new();
     for kind in kinds {
-        let id = RandomState::new().hash_one(name) as u16;
+        let [one, two, ..] = RandomState::new().hash_one(name).to_ne_bytes();
+        let id = u16::from_ne_bytes([one, two]);
         let query = Query::new(id, *kind, name).ok_or(Failure::NOT_FOUND)?;
-        asked.push(Asked { query, found: None, stream: false });
+        asked.push(Asked { query, found: None, came: None, stream: false });
     }
     for turn in first.. {
         let Some(server) = servers.get(turn % servers.len().max(1)) else { break };
@@ -124,7 +127,10 @@ fn whose<'a>(asked: &'a mut [Asked], bytes: &[u8]) -> Option<&'a mut Asked> {
 /// Takes what has come for this query.
 fn take(one: &mut Asked, bytes: &[u8]) -> Result<(), Trouble> {
     match one.query.judge(bytes) {
-        Verdict::Found(records) => one.found = Some(records),
+        Verdict::Found(records) => {
+            one.found = Some(records);
+            one.came = Some(Instant::now());
+        }
         Verdict::Failed(code) => return Err(Trouble::Answer(Failure::Code(code))),
         Verdict::Truncated if !one.stream => one.stream = true,
         Verdict::Truncated => return Err(io::Error::other("invalid TCP DNS response").into()),
@@ -145,13 +151,15 @@ async fn over_stream(server: SocketAddr, query: &Query) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// All answers as one.
-fn merged(asked: Vec<Asked>) -> Records {
+/// All answers as one. An alias counts if the answer that came last has it: one that comes for one kind
+/// of address only is no alias.
+fn merged(mut asked: Vec<Asked>) -> Records {
+    asked.sort_by_key(|one| one.came);
     let mut all = Records { ttl: u32::MAX, ..Records::default() };
     for records in asked.into_iter().filter_map(|one| one.found) {
         all.addresses.extend(records.addresses);
         all.services.extend(records.services);
-        all.alias = records.alias.or(all.alias);
+        all.alias = records.alias;
         all.ttl = all.ttl.min(records.ttl);
     }
     all

@@ -11,6 +11,7 @@ use super::snapshot::{Kind, Location, NeededSwitch, Needs, Server, Snapshot};
 use super::template::{self, Piece, Template};
 use super::vars::{Names, Var};
 use crate::conf::{Contexts, Env, Error, Pattern, Severity, Span, Word};
+use crate::dns::ResolverSpec;
 use crate::log::Level;
 use crate::upstream::GroupSpec;
 use crate::zone::gates;
@@ -24,6 +25,7 @@ pub struct Finish<'a, 'w> {
     /// Upstream groups so far, and where the named ones stand.
     pub groups: Vec<GroupSpec>,
     pub group_names: HashMap<String, usize>,
+    resolvers: Vec<ResolverSpec>,
     /// Log formats by name.
     pub formats: HashMap<String, std::sync::Arc<super::modules::access_log::Format>>,
     /// How the block being finished is introduced; `None` for `http` and `server`.
@@ -133,6 +135,15 @@ impl Finish<'_, '_> {
         self.switches.get(at).map_or(gates::DEFAULT, |needed| &needed.name)
     }
 
+    /// The index of a resolver: one for all who ask the same servers in the same way.
+    pub fn resolver(&mut self, spec: ResolverSpec) -> usize {
+        if let Some(at) = self.resolvers.iter().position(|s| *s == spec) {
+            return at;
+        }
+        self.resolvers.push(spec);
+        self.resolvers.len() - 1
+    }
+
     /// The index of a set of error logs.
     pub fn error_log(&mut self, set: Vec<(Level, usize)>) -> usize {
         if let Some(at) = self.error_logs.iter().position(|s| *s == set) {
@@ -153,6 +164,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         names: Names::default(),
         groups: Vec::new(),
         group_names: HashMap::new(),
+        resolvers: Vec::new(),
         formats: HashMap::new(),
         matcher: None,
         context: Contexts::HTTP,
@@ -181,6 +193,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         servers,
         endpoints,
         groups: cx.groups,
+        resolvers: cx.resolvers,
         error_logs: cx.error_logs,
         slots: cx.names.slots(),
         computed: cx.computed.into_iter().flatten().collect(),

@@ -5,6 +5,7 @@
 use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
+use crate::dns::Resolver;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
 use crate::upstream::Group;
 use crate::zone::{Door, Slot};
@@ -18,6 +19,8 @@ use tokio::sync::Notify;
 pub struct Live {
     /// One for each of `snapshot.groups`.
     pub groups: Vec<Rc<Group>>,
+    /// One for each of `snapshot.resolvers`.
+    pub resolvers: Vec<Rc<Resolver>>,
     /// One for each of `snapshot.needs.log_files`.
     pub log_files: Vec<Arc<LogFile>>,
     /// One for each of `log_files` that is an access log.
@@ -41,7 +44,8 @@ impl fmt::Debug for Live {
 }
 
 impl Live {
-    /// Groups that ask for the same as before are kept, with their health and idle connections.
+    /// Groups and resolvers that ask for the same as before are kept, with their health, idle
+    /// connections and answers.
     pub fn new(
         snapshot: &Snapshot,
         before: Option<&Live>,
@@ -54,6 +58,10 @@ impl Live {
             let old = before.and_then(|live| live.groups.iter().find(|group| group.spec() == spec));
             old.cloned().unwrap_or_else(|| Group::new(spec.clone()))
         });
+        let resolvers = snapshot.resolvers.iter().map(|spec| {
+            let old = before.and_then(|live| live.resolvers.iter().find(|old| old.spec() == spec));
+            old.cloned().unwrap_or_else(|| Resolver::new(spec.clone()))
+        });
         let error_logs = snapshot.error_logs.iter().map(|set| {
             let target = |(level, file): &(_, usize)| {
                 Some(Target { file: log_files.get(*file)?.clone(), level: *level })
@@ -63,6 +71,7 @@ impl Live {
         let roster = before.map(|live| live.gate.roster.clone()).unwrap_or_default();
         Self {
             groups: groups.collect(),
+            resolvers: resolvers.collect(),
             access_logs: access_logs(snapshot, before, &log_files),
             flush_wanted: Notify::new(),
             error_logs: error_logs.collect(),

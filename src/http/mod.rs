@@ -35,6 +35,7 @@ pub mod regex;
 pub mod reply;
 pub mod request;
 pub mod request_body;
+pub mod resolver;
 pub mod root;
 pub mod roster;
 pub mod route;

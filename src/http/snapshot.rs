@@ -6,6 +6,7 @@ use super::computed::Computed;
 use super::modules::Conf;
 use super::regex::Regex;
 use super::route::{Endpoints, Lookup};
+use crate::dns::ResolverSpec;
 use crate::net::ListenSpec;
 use crate::upstream::GroupSpec;
 use std::path::PathBuf;
@@ -83,6 +84,8 @@ pub struct Snapshot {
     pub endpoints: Endpoints,
     /// Upstream groups, named and implicit.
     pub groups: Vec<GroupSpec>,
+    /// Name servers that requests need.
+    pub resolvers: Vec<ResolverSpec>,
     /// Sets of error logs: (level, index into `needs.log_files`).
     pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
     /// Slots a request keeps for variables that the configuration defines.

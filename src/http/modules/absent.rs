@@ -339,7 +339,7 @@ pub static ROWS: &[Row<Scope>] = rows! {
     HS =>
         "client_body_early_read";
     HSL =>
-        "auth_delay" "early_hints" "resolver" "resolver_timeout";
+        "auth_delay" "early_hints";
     HSLI =>
         "post_action";
 };

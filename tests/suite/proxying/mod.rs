@@ -6,6 +6,7 @@ mod aborts;
 mod bodies;
 mod desync;
 mod headers;
+mod names;
 mod tunnels;
 mod upstreams;
 

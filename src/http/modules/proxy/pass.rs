@@ -52,12 +52,11 @@ pub async fn run(req: &mut Request) -> Stop {
     let all = snapshot.conf(req.location);
     let conf = &all.proxy;
     let Some(pass) = &conf.pass else { return Stop::Status(500) };
-    let chosen = match pass.choose(req) {
+    let chosen = match pass.choose(req).await {
         Ok(chosen) => chosen,
-        Err(why) => {
-            req.log_error(format_args!("{why}"));
-            let unresolved = why.starts_with("no resolver");
-            return Stop::Status(if unresolved { 502 } else { 500 });
+        Err(unknown) => {
+            req.log_error(format_args!("{}", unknown.why));
+            return Stop::Status(unknown.status);
         }
     };
     req.origin = Some(chosen.origin.clone());

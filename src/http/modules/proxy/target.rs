@@ -158,8 +158,8 @@ pub struct Chosen {
 }
 
 impl Pass {
-    /// Evaluates the URL for this request. The error is nginx's sentence for the log.
-    pub fn choose(&self, req: &Request) -> Result<Chosen, String> {
+    /// Evaluates the URL for this request, and waits for its host's addresses where they are not known.
+    pub async fn choose(&self, req: &Request) -> Result<Chosen, Unknown> {
         let url = match &self.target {
             Target::Fixed(origin) => {
                 let group = req.live.groups[origin.group].clone();
@@ -169,13 +169,13 @@ impl Pass {
         };
         let shown = || String::from_utf8_lossy(&url).into_owned();
         let parts = split(&url).map_err(|why| match &*why {
-            "invalid URL prefix" => format!("invalid URL prefix in \"{}\"", shown()),
-            _ => why,
+            "invalid URL prefix" => Unknown::url(format!("invalid URL prefix in \"{}\"", shown())),
+            _ => Unknown::url(why),
         })?;
         let name = String::from_utf8_lossy(parts.authority).into_owned();
-        let group = match req.live.groups.iter().find(|group| group.name() == name) {
-            Some(group) => group.clone(),
-            None => literal(&name)?,
+        let group = match named(req, &name) {
+            Some(group) => group,
+            None => Group::new(GroupSpec::implied(&name, addresses(req, &name).await?, None)),
         };
         Ok(Chosen { group, origin: Arc::new(parts.origin()), computed: true })
     }
@@ -206,17 +206,48 @@ impl Pass {
     }
 }
 
-/// A group of one for an address that only the request knows; names need a `resolver`.
-fn literal(name: &str) -> Result<Rc<Group>, String> {
-    let endpoint = address::Endpoint::parse_server(name, 80)
-        .map_err(|bad| format!("{} in upstream \"{name}\"", bad.0))?;
-    let mut unknown = |_: &str| Ok(Vec::new());
-    let addresses: Vec<Address> = endpoint.resolve(&mut unknown).unwrap_or_default();
-    if addresses.is_empty() {
-        let host = name.split(':').next().unwrap_or(name);
-        return Err(format!("no resolver defined to resolve {host}"));
+/// Why a request has nowhere to go.
+pub struct Unknown {
+    /// nginx's sentence for the log.
+    pub why: String,
+    pub status: u16,
+}
+
+impl Unknown {
+    fn url(why: String) -> Self {
+        Self { why, status: 500 }
     }
-    Ok(Group::new(GroupSpec::implied(name, addresses, None)))
+
+    fn host(why: String) -> Self {
+        Self { why, status: 502 }
+    }
+}
+
+/// The group with this name: of a block, or one that another `proxy_pass` has implied.
+fn named(req: &Request, name: &str) -> Option<Rc<Group>> {
+    let is = |group: &&Rc<Group>| {
+        let known = group.name();
+        let same = known.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        same && matches!(&known[name.len()..], "" | ":80")
+    };
+    req.live.groups.iter().find(is).cloned()
+}
+
+/// The addresses of a server that only the request knows.
+async fn addresses(req: &Request, name: &str) -> Result<Vec<Address>, Unknown> {
+    let endpoint = address::Endpoint::parse_server(name, 80)
+        .map_err(|bad| Unknown::url(format!("{} in upstream \"{name}\"", bad.0)))?;
+    let address::Host::Name(host) = &endpoint.host else {
+        return Ok(endpoint.resolve(&mut |_| Ok(Vec::new())).unwrap_or_default());
+    };
+    let conf = &req.conf().resolver;
+    let Some(resolver) = conf.resolver.and_then(|at| req.live.resolvers.get(at)) else {
+        return Err(Unknown::host(format!("no resolver defined to resolve {host}")));
+    };
+    let answer = resolver.host(host, conf.timeout).await;
+    let answer = answer
+        .map_err(|failure| Unknown::host(format!("{host} could not be resolved ({failure})")))?;
+    Ok(answer.found.into_iter().map(|ip| Address::Inet((ip, endpoint.port).into())).collect())
 }
 
 #[cfg(test)]
