@@ -4,6 +4,7 @@
 //! Must not know requests or HTTP's grammar; `conn*` speaks the protocol.
 
 use super::io::{self as stream_io, Deadline};
+use crate::net::proxy_protocol::Header;
 use crate::net::{Address, Idle, Peer, Stream};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
@@ -31,6 +32,8 @@ pub struct Client {
     pub number: u64,
     /// The other side.
     pub peer: Peer,
+    /// What a proxy has said of the connection before its first request (`listen … proxy_protocol`).
+    pub announced: OnceCell<Box<Header>>,
     /// The address that was bound; `local()` tells the one the client used.
     pub bound: Address,
     local: OnceCell<Address>,
@@ -64,6 +67,7 @@ impl Client {
         Self {
             number,
             peer,
+            announced: OnceCell::new(),
             bound,
             local: OnceCell::new(),
             stream: RefCell::new(stream),

@@ -17,6 +17,7 @@ use super::slots::Slots;
 use super::snapshot::{Location, Server, Snapshot};
 use crate::conf::values;
 use crate::log::{ErrorLog, Level};
+use crate::net::Peer;
 use crate::zone::Gauge;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -69,6 +70,8 @@ pub struct Request {
     pub snapshot: Arc<Snapshot>,
     /// What the worker runs for this snapshot: groups, log writers.
     pub live: Rc<Live>,
+    /// Who the client is believed to be behind proxies that are trusted; `peer()` tells in any case.
+    pub real: Option<Peer>,
     /// As it arrived: raw target, header spelling and order.
     pub head: RequestHead,
     /// Decoded path; `$uri`. What locations match.
@@ -167,6 +170,7 @@ impl Request {
             client: start.client,
             snapshot: start.snapshot,
             live: start.live,
+            real: None,
             head: RequestHead::default(),
             uri: Vec::new(),
             args: Vec::new(),
@@ -211,6 +215,11 @@ impl Request {
         self.uri.clone_from(&self.head.uri.path);
         self.args = self.head.args().to_vec();
         self.uri_unchanged = self.head.target_is_valid();
+    }
+
+    /// The client's address: the one it is believed to have, else that of the connection.
+    pub fn peer(&self) -> Peer {
+        self.real.unwrap_or(self.client.peer)
     }
 
     /// Whether the answer has no body whatever its head says.
@@ -321,7 +330,7 @@ impl fmt::Display for About<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let req = self.0;
         let text = |bytes| String::from_utf8_lossy(bytes);
-        write!(f, ", client: {}, server: {}", req.client.peer, text(&req.server().name))?;
+        write!(f, ", client: {}, server: {}", req.peer(), text(&req.server().name))?;
         if !req.head.line.is_empty() {
             write!(f, ", request: \"{}\"", text(&req.head.line))?;
         }

@@ -15,6 +15,8 @@ pub struct Endpoint {
     /// The `default_server`, or the first one written.
     pub default: usize,
     pub names: ServerNames,
+    /// Connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// All addresses of the configuration.

@@ -1,8 +1,10 @@
-//! Sockets: addresses as nginx writes them, listening sockets, byte streams. Knows no HTTP.
+//! Sockets: addresses as nginx writes them, listening sockets, byte streams, and what
+//! a proxy says before the first byte. Knows no HTTP.
 
 pub mod address;
 pub mod inherit;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod stream;
 
 pub use address::{Address, Endpoint};

@@ -14,6 +14,7 @@ use crate::http::io::Deadline;
 use crate::http::modules::connection::Conf;
 use crate::http::request::{Request, Start};
 use crate::http::request_body::RequestBody;
+use crate::http::route::Endpoint;
 use crate::http::service::Service;
 use crate::http::snapshot::Snapshot;
 use crate::log::Level;
@@ -36,12 +37,16 @@ pub enum Reading {
     Failed(u16),
 }
 
-/// The server's own level that applies before a request names one.
-pub fn default_location(snapshot: &Snapshot, client: &Client) -> (usize, usize) {
+/// The servers behind the address that the client has connected to.
+pub fn endpoint<'a>(snapshot: &'a Snapshot, client: &Client) -> Option<&'a Endpoint> {
     let local =
         if snapshot.endpoints.shares_port(&client.bound) { client.local() } else { &client.bound };
-    let server =
-        snapshot.endpoints.find(local, &client.bound).map_or(0, |endpoint| endpoint.default);
+    snapshot.endpoints.find(local, &client.bound)
+}
+
+/// The server's own level that applies before a request names one.
+pub fn default_location(snapshot: &Snapshot, client: &Client) -> (usize, usize) {
+    let server = endpoint(snapshot, client).map_or(0, |endpoint| endpoint.default);
     (server, snapshot.servers.get(server).map_or(0, |s| s.root))
 }
 
@@ -183,10 +188,7 @@ fn take_authority(req: &mut Request) {
 /// The server by the name the request asks for.
 fn find_server(req: &mut Request) {
     let snapshot = req.snapshot.clone();
-    let client = &req.client;
-    let local =
-        if snapshot.endpoints.shares_port(&client.bound) { client.local() } else { &client.bound };
-    let Some(endpoint) = snapshot.endpoints.find(local, &client.bound) else { return };
+    let Some(endpoint) = endpoint(&snapshot, &req.client) else { return };
     let found = endpoint.names.find(&req.head.host, req.captures.get_mut(), &req.slots);
     if let Some(server) = found {
         req.server = server;

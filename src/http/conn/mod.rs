@@ -2,6 +2,7 @@
 //!
 //! Must not decide what a request is answered with; the pipeline does.
 
+mod announce;
 mod begin;
 mod close;
 mod farewell;
@@ -56,6 +57,10 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
         Poll::Ready(())
     })
     .await;
+    // Boxed, as below.
+    if announce::is_expected(service, client) && !Box::pin(announce::read(service, client)).await {
+        return close::politely(client).await;
+    }
     loop {
         if client.input.borrow().is_empty() {
             match wait(service, client).await {

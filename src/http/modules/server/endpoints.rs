@@ -5,6 +5,7 @@
 
 use super::listen::Listen;
 use super::names::{self, Compiled};
+use super::protocols::{PROXY_PROTOCOL, Protocols};
 use crate::conf::Error;
 use crate::http::draft::Scope;
 use crate::http::finish::Finish;
@@ -18,6 +19,7 @@ struct Place {
     set: bool,
     /// Some `listen` claims the default.
     claimed: bool,
+    protocols: Protocols,
     default: usize,
     servers: Vec<usize>,
 }
@@ -41,6 +43,7 @@ pub fn endpoints(servers: &[Scope], cx: &mut Finish) -> (Endpoints, Vec<ListenSp
     for place in &places {
         let endpoint = endpoints.entry(place.spec.address.clone());
         endpoint.default = place.default;
+        endpoint.proxy_protocol = place.protocols.has(PROXY_PROTOCOL);
         // A lone server takes every name; only captures make its names worth looking at.
         let captures = |name: &Compiled| matches!(name.name, Some(ServerName::Regex(_)));
         if place.servers.len() == 1 && !names[place.default].iter().any(captures) {
@@ -80,24 +83,29 @@ fn add(places: &mut Vec<Place>, server: usize, listen: &Listen, cx: &mut Finish)
     };
     for address in addresses {
         if let Some(place) = places.iter_mut().find(|place| place.spec.address == address) {
-            if let Err(message) = join(place, server, listen) {
-                cx.report(Error::new(message, listen.span));
+            match join(place, server, listen) {
+                Ok(None) => {}
+                Ok(Some(warning)) => cx.env.warn(Error::new(warning, listen.span)),
+                Err(message) => cx.report(Error::new(message, listen.span)),
             }
             continue;
         }
         let spec = ListenSpec { address, ..listen.options.clone() };
         let (set, claimed) = (listen.set, listen.default);
-        places.push(Place { spec, set, claimed, default: server, servers: vec![server] });
+        let protocols = Protocols::new(listen.protocols);
+        let servers = vec![server];
+        places.push(Place { spec, set, claimed, protocols, default: server, servers });
     }
 }
 
-/// A second `listen` for an address.
-fn join(place: &mut Place, server: usize, listen: &Listen) -> Result<(), String> {
+/// A second `listen` for an address; perhaps with a warning.
+fn join(place: &mut Place, server: usize, listen: &Listen) -> Result<Option<String>, String> {
     let address = place.spec.address.clone();
     if place.servers.contains(&server) {
         return Err(format!("a duplicate listen {address}"));
     }
     place.servers.push(server);
+    let surprising = place.protocols.join(listen.protocols, listen.set, place.set);
     if listen.set {
         if place.set {
             return Err(format!("duplicate listen options for {address}"));
@@ -112,7 +120,7 @@ fn join(place: &mut Place, server: usize, listen: &Listen) -> Result<(), String>
         place.claimed = true;
         place.default = server;
     }
-    Ok(())
+    Ok(surprising.then(|| format!("protocol options redefined for {address}")))
 }
 
 /// nginx's rule: beside the wildcard of its family and port an address is bound only if a `listen`

@@ -2,6 +2,7 @@
 //!
 //! Must not look names up nor compare addresses; `endpoints` does when all servers have been read.
 
+use super::protocols::PROXY_PROTOCOL;
 use crate::conf::values::{parse_number, parse_sec, parse_size};
 use crate::conf::{Directive, Env, Error, Span, Word};
 use crate::net::address::Endpoint;
@@ -16,6 +17,8 @@ pub(super) struct Listen {
     pub text: String,
     pub endpoint: Endpoint,
     pub default: bool,
+    /// What is spoken there: bits of `protocols`.
+    pub protocols: u8,
     /// It has parameters of the socket: nginx's `set`, and its `bind`, which every one of them implies.
     pub set: bool,
     /// The parameters; the address in it means nothing yet.
@@ -32,6 +35,7 @@ impl Listen {
             text: format!("*:{port}"),
             endpoint: Endpoint { host, port, last_port: port, port_given: true },
             default: false,
+            protocols: 0,
             set: false,
             options: nowhere(),
             span,
@@ -49,8 +53,15 @@ pub(super) fn read(dir: &Directive, env: &mut Env) -> Result<Listen, Error> {
     let first = dir.arg(0);
     let text = first.str()?.to_owned();
     let endpoint = Endpoint::parse_listen(&text).map_err(|bad| place_of(first, &bad))?;
-    let mut listen =
-        Listen { text, endpoint, default: false, set: false, options: nowhere(), span: first.span };
+    let mut listen = Listen {
+        text,
+        endpoint,
+        default: false,
+        protocols: 0,
+        set: false,
+        options: nowhere(),
+        span: first.span,
+    };
     for word in dir.args.iter().skip(1) {
         parameter(&mut listen, word, env)?;
     }
@@ -65,7 +76,8 @@ fn parameter(listen: &mut Listen, word: &Word, env: &mut Env) -> Result<(), Erro
     let text = word.str()?;
     match text {
         "default_server" | "default" => listen.default = true,
-        "ssl" | "http2" | "quic" | "proxy_protocol" | "multipath" => {
+        "proxy_protocol" => listen.protocols |= PROXY_PROTOCOL,
+        "ssl" | "http2" | "quic" | "multipath" => {
             return Err(word.error(format_args!(
                 "the \"{text}\" parameter of \"listen\" is not supported yet"
             )));

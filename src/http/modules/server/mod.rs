@@ -5,6 +5,7 @@
 mod endpoints;
 mod listen;
 mod names;
+mod protocols;
 
 use crate::conf::{Args, Contexts, Directive, Env, Error, Row};
 use crate::http::draft::{Scope, no_effect, row};

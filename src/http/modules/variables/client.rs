@@ -2,15 +2,16 @@
 
 use super::{print, put, seconds};
 use crate::http::request::Request;
+use crate::http::vars::push;
 use crate::net::Address;
 use std::net::IpAddr;
 
 pub(super) fn address(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
-    print(out, format_args!("{}", req.client.peer))
+    print(out, format_args!("{}", req.peer()))
 }
 
 pub(super) fn binary_address(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
-    match req.client.peer.ip() {
+    match req.peer().ip() {
         Some(IpAddr::V4(ip)) => put(out, &ip.octets()),
         Some(IpAddr::V6(ip)) => put(out, &ip.octets()),
         None => put(out, b"unix:"),
@@ -18,7 +19,7 @@ pub(super) fn binary_address(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool
 }
 
 pub(super) fn port(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
-    number_if_any(req.client.peer.port(), out)
+    number_if_any(req.peer().port(), out)
 }
 
 pub(super) fn server_address(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
@@ -44,9 +45,33 @@ pub(super) fn time(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
     seconds(out, req.client.accepted.elapsed())
 }
 
-/// nginx's value for a connection that began without a PROXY protocol header.
-pub(super) fn proxy_protocol(_: &Request, _: &[u8], _: &mut Vec<u8>) -> bool {
-    false
+pub(super) fn announced_address(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    push(req.client.announced.get().map(|header| header.source.as_bytes()), out)
+}
+
+pub(super) fn announced_port(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    let header = req.client.announced.get();
+    header.is_some_and(|header| number_if_any(Some(header.source_port), out))
+}
+
+pub(super) fn announced_server(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    push(req.client.announced.get().map(|header| header.destination.as_bytes()), out)
+}
+
+pub(super) fn announced_server_port(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    let header = req.client.announced.get();
+    header.is_some_and(|header| number_if_any(Some(header.destination_port), out))
+}
+
+pub(super) fn announced_tlv(req: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some(header) = req.client.announced.get() else { return false };
+    match header.tlv(&String::from_utf8_lossy(name)) {
+        Ok(value) => push(value.as_deref(), out),
+        Err(why) => {
+            req.log_error(format_args!("{why}"));
+            false
+        }
+    }
 }
 
 /// Ports are empty, not missing, on unix sockets.
