@@ -207,6 +207,9 @@ const WITHOUT: &[&str] = &[
     "http_tunnel",
 ];
 
+/// Modules that nginx leaves out unless it is told to have them; all of these are here.
+const WITH: &[&str] = &["http_auth_request", "http_realip", "http_stub_status"];
+
 fn show_version(arguments: &Arguments, home: Home) {
     if arguments.configure {
         eprintln!("proxyd version: proxyd/{}", version::PROXYD);
@@ -219,9 +222,10 @@ fn show_version(arguments: &Arguments, home: Home) {
         eprint!("{}", arguments::help(home.prefix, home.conf_file));
     }
     if arguments.configure {
-        let mut line = String::from(
-            "configure arguments: --with-http_auth_request_module --with-http_stub_status_module",
-        );
+        let mut line = String::from("configure arguments:");
+        for module in WITH {
+            line.extend([" --with-", module, "_module"]);
+        }
         for module in WITHOUT {
             line.extend([" --without-", module, "_module"]);
         }

@@ -4,7 +4,7 @@
 
 use super::modules::{
     access, auth_request, blocks, client_body, connection, error_page, files, headers, index,
-    maintenance, not_modified, proxy, range, redirect, rewrite, stub_status, try_files,
+    maintenance, not_modified, proxy, range, realip, redirect, rewrite, stub_status, try_files,
 };
 use super::phase::{Phase, Stop};
 use super::request::Request;
@@ -21,6 +21,7 @@ pub enum Verdict {
 
 /// Takes a request to its reply.
 pub async fn run(req: &mut Request) -> Verdict {
+    realip::run(req);
     let first = server_phases(req);
     settle(req, first).await
 }
@@ -85,7 +86,7 @@ fn named_redirect(req: &mut Request, at: usize) -> Phase {
     req.internal = true;
     req.begin_list = !req.tries.is_empty();
     req.location = at;
-    maintenance::door(req)?;
+    door(req)?;
     enter_location(req)
 }
 
@@ -116,16 +117,26 @@ fn select_location(req: &mut Request) -> Phase {
         Found::At(at) => req.location = at,
         Found::AddSlash(at) => {
             req.location = at;
-            maintenance::door(req)?;
+            door(req)?;
             return Err(redirect::add_slash(req, at));
         }
     }
     if req.conf().files.internal && !req.internal {
         return Err(Stop::Status(404));
     }
-    maintenance::door(req)?;
+    door(req)?;
     client_body::check_length(req)?;
     enter_location(req)
+}
+
+/// Maintenance mode looks at whom the location believes the client to be. Its rewriting, which comes
+/// next, is not yet to know, as in nginx.
+fn door(req: &mut Request) -> Phase {
+    let known = req.real;
+    realip::run(req);
+    maintenance::door(req)?;
+    req.real = known;
+    Ok(())
 }
 
 /// The rewrite phase of the selected location, and what else happens on entering it.
@@ -143,8 +154,9 @@ async fn serve(req: &mut Request) -> Stop {
     }
 }
 
-/// Access and pre-content.
+/// From pre-access to pre-content.
 async fn admit(req: &mut Request) -> Phase {
+    realip::run(req);
     // Who may ask for the main request may ask for what it needs.
     if req.is_main() {
         access(req).await?;

@@ -35,6 +35,7 @@ pub fn new(parent: &Request, uri: &[u8], args: &[u8]) -> Option<Request> {
         server: parent.server,
         location: parent.server().root,
     });
+    sub.real = parent.real;
     sub.head = parent.head.clone();
     // Whether the main request's target came escaped says nothing of this one.
     sub.head.uri.flags = Flags::default();

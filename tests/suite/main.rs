@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod addresses;
 mod config_errors;
 mod crash;
 mod drain;

@@ -249,9 +249,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     // random_index
     LOCATION =>
         "random_index";
-    // realip
-    HSL =>
-        "set_real_ip_from" "real_ip_header" "real_ip_recursive";
     // referer
     SERVER_LOCATION =>
         "valid_referers";

@@ -156,7 +156,7 @@ impl Hearing {
 /// What `allow` and `deny` say.
 pub fn judge(req: &mut Request) -> Opinion {
     let conf = &req.conf().access;
-    match first_match(&conf.rules, &req.client.peer) {
+    match first_match(&conf.rules, &req.peer()) {
         None => Opinion::None,
         Some(Rule { deny: false, .. }) => Opinion::Allow,
         Some(Rule { deny: true, .. }) => {

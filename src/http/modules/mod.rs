@@ -42,6 +42,7 @@ macro_rules! modules {
 }
 
 modules! {
+    realip,
     blocks, connection, client_body, server, redirect, files, not_modified, range, index, try_files, error_page,
     rewrite, maintenance, access, auth_request, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, resolver, proxy, variables,
     limit_rate, tuning, absent,

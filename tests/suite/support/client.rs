@@ -106,6 +106,12 @@ impl Client {
         self.read_until(|_| None)
     }
 
+    /// Everything up to the end, even if that is a reset: the server need not read all it was sent.
+    pub fn read_to_end_or_reset(&mut self) -> Vec<u8> {
+        while self.receive().is_none() {}
+        std::mem::take(&mut self.pending)
+    }
+
     /// Waits for the end; panics if anything comes before it.
     pub fn end(&mut self) -> End {
         loop {

@@ -15,6 +15,7 @@ use crate::http::headers::Name;
 use crate::http::request::Request;
 use crate::http::template::Template;
 use crate::http::vars::Variable;
+use crate::net::Peer;
 use std::net::IpAddr;
 use std::sync::Arc;
 use table::Table;
@@ -114,7 +115,7 @@ impl Geo {
 
     fn address(&self, req: &Request) -> Option<IpAddr> {
         let address = if self.own {
-            req.client.peer.ip()
+            req.peer().ip()
         } else {
             cidr::parse_address(&self.source.value(req))
         };
@@ -123,7 +124,8 @@ impl Geo {
             return address;
         }
         let fields: Vec<_> = req.head.headers.get_all(Name::XForwardedFor).collect();
-        Some(forwarded::client(address?, &fields, proxies, *proxy_recursive))
+        let own = Peer::Inet((address?, 0).into());
+        forwarded::client(own, &fields, proxies, *proxy_recursive).unwrap_or(own).ip()
     }
 }
 

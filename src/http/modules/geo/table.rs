@@ -5,6 +5,7 @@
 use super::ranges::{self, Clash, Range, Ranges};
 use crate::conf::{Directive, Env, Error, Word};
 use crate::http::cidr;
+use crate::http::forwarded::Trusted;
 use ipnet::IpNet;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,7 +23,7 @@ pub(super) struct Table {
     default: Option<usize>,
     values: Vec<Arc<[u8]>>,
     /// Proxies whose `X-Forwarded-For` is believed.
-    pub proxies: Vec<IpNet>,
+    pub proxies: Trusted,
     pub proxy_recursive: bool,
     pub volatile: bool,
 }
@@ -95,7 +96,7 @@ impl Reader {
                 Ok(())
             }
             (b"proxy", [net]) => {
-                self.table.proxies.push(network(net, env)?);
+                self.table.proxies.nets.push(network(net, env)?);
                 Ok(())
             }
             (_, [value]) if self.by_ranges => self.range(&line.name, value, env),

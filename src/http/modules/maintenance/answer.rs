@@ -70,7 +70,7 @@ fn retry_after(req: &Request, conf: RetryAfter, until: Option<u64>) -> u64 {
     let left = until.map(|until| until.saturating_sub(now)).filter(|left| *left > 0);
     let most = usual * u64::from(conf.jitter) / 100;
     let mut hasher = DefaultHasher::new();
-    req.client.peer.ip().hash(&mut hasher);
+    req.peer().ip().hash(&mut hasher);
     left.unwrap_or(usual) + hasher.finish() % (most + 1)
 }
 

@@ -89,7 +89,7 @@ fn now() -> u64 {
 
 /// Whether the client's address is among those let in, by the configuration or since.
 pub(super) fn is_listed(req: &Request, since: &[IpNet]) -> bool {
-    let Some(address) = req.client.peer.ip().map(cidr::unmapped) else { return false };
+    let Some(address) = req.peer().ip().map(cidr::unmapped) else { return false };
     let listed = &req.conf().maintenance.allow;
     listed.iter().any(|net| net.contains(&address))
         || since.iter().any(|net| unmapped(*net).contains(&address))

@@ -135,7 +135,7 @@ impl Course<'_> {
 
     /// Asks server after server until one answers or no more may be asked.
     async fn run(&self, req: &mut Request) -> Stop {
-        let mut selection = self.chosen.group.selection(req.client.peer.ip());
+        let mut selection = self.chosen.group.selection(req.peer().ip());
         selection.limit_tries(self.conf.next_tries);
         loop {
             let Ok(peer) = self.chosen.group.select(&mut selection, Now::now()) else {

@@ -26,7 +26,7 @@ pub static VARIABLES: &[Variable] = &[
                 out.extend_from_slice(value);
                 out.extend_from_slice(b", ");
             }
-            write!(out, "{}", req.client.peer).is_ok()
+            write!(out, "{}", req.peer()).is_ok()
         },
     },
     Variable {
