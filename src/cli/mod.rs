@@ -183,7 +183,6 @@ fn dump(files: &[(PathBuf, Vec<u8>)]) -> std::io::Result<()> {
 /// Modules of nginx's default build that are not here, in the words of its `configure`.
 const WITHOUT: &[&str] = &[
     "http_charset",
-    "http_gzip",
     "http_ssi",
     "http_userid",
     "http_auth_basic",
@@ -208,7 +207,7 @@ const WITHOUT: &[&str] = &[
 ];
 
 /// Modules that nginx leaves out unless it is told to have them; all of these are here.
-const WITH: &[&str] = &["http_auth_request", "http_realip", "http_stub_status"];
+const WITH: &[&str] = &["http_auth_request", "http_gunzip", "http_realip", "http_stub_status"];
 
 fn show_version(arguments: &Arguments, home: Home) {
     if arguments.configure {

@@ -3,7 +3,7 @@
 //! Must not know how a body is framed on the wire towards the client; `conn` frames what it is given.
 
 use super::client::Client;
-use super::filter::{Filter, Filtered};
+use super::filter::{Counts, Filter, Filtered};
 use super::origin::Answer;
 use super::request_body::RequestBody;
 use std::borrow::Cow;
@@ -90,8 +90,8 @@ impl Body {
         }
     }
 
-    /// Bytes that went into and came out of the last filter with a ratio.
-    pub fn counts(&self) -> Option<(u64, u64)> {
+    /// What the last compressor behind it has done.
+    pub fn counts(&self) -> Option<Counts> {
         match self {
             Self::Filtered(filtered) => filtered.counts(),
             _ => None,

@@ -2,6 +2,7 @@
 //!
 //! Must not know a protocol, and holds no code of a module: each line names one.
 
+use super::modules::compress;
 use super::modules::{
     access, auth_request, blocks, client_body, connection, error_page, files, headers, index,
     maintenance, not_modified, proxy, range, realip, redirect, rewrite, stub_status, try_files,
@@ -199,6 +200,8 @@ fn filters(req: &mut Request) -> Phase {
     }
     not_modified::run(req)?;
     headers::run(req);
+    compress::gunzip(req);
+    compress::run(req);
     range::run(req)?;
     req.reply.bare_of_content();
     headers::expect_trailers(req);

@@ -32,6 +32,8 @@ pub struct Reply {
     pub bare: bool,
     /// Bytes of body held for a slow client; 0 for the usual.
     pub window: usize,
+    /// Another client might get it in another form: `Vary` may have to say so.
+    pub varies: bool,
     /// Filters hold nothing back while more is to come (`proxy_buffering off`).
     pub unbuffered: bool,
     /// It is sent to its end although the client may have closed its side (`proxy_ignore_client_abort`).

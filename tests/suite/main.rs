@@ -10,6 +10,7 @@ mod addresses;
 mod config_errors;
 mod crash;
 mod drain;
+mod filters;
 mod limits;
 mod locations;
 mod logs;

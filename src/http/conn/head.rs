@@ -62,6 +62,9 @@ pub fn write(req: &Request, conf: &Conf, framing: Framing, out: &mut Vec<u8>) {
         field(out, b"Location", location);
     }
     connection(req, conf, framing, out);
+    if reply.varies && req.conf().compress.vary {
+        field(out, b"Vary", b"Accept-Encoding");
+    }
     reply.headers.write_to(out);
     out.extend_from_slice(b"\r\n");
 }

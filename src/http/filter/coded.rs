@@ -3,7 +3,7 @@
 //!
 //! Must not know what they make of the bytes.
 
-use super::Filter;
+use super::{Counts, Filter};
 use crate::http::body::Body;
 use std::fmt;
 use std::io;
@@ -45,7 +45,7 @@ pub trait Coder: fmt::Debug {
     ) -> io::Result<Step>;
 
     /// As `Filter::counts`.
-    fn counts(&self) -> Option<(u64, u64)> {
+    fn counts(&self) -> Option<Counts> {
         None
     }
 }
@@ -73,6 +73,8 @@ enum State {
     Flushing,
     /// The source has ended.
     Ended,
+    /// The coder too.
+    Done,
 }
 
 impl<C: Coder> Coded<C> {
@@ -114,19 +116,23 @@ impl<C: Coder> Filter for Coded<C> {
             State::Clean | State::Fed => Then::More,
             State::Flushing => Then::Flush,
             State::Ended => Then::End,
+            State::Done => return Poll::Ready(Ok(false)),
         };
         let input = self.input.get(self.at..).unwrap_or_default();
         let step = self.coder.code(input, then, out, room)?;
         self.at += step.taken;
         match self.state {
             State::Flushing if step.done => self.state = State::Clean,
-            State::Ended if step.done => return Poll::Ready(Ok(false)),
+            State::Ended if step.done => {
+                self.state = State::Done;
+                return Poll::Ready(Ok(false));
+            }
             _ => {}
         }
         Poll::Ready(Ok(true))
     }
 
-    fn counts(&self) -> Option<(u64, u64)> {
+    fn counts(&self) -> Option<Counts> {
         self.coder.counts()
     }
 }

@@ -27,10 +27,19 @@ pub trait Filter: fmt::Debug {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<bool>>;
 
-    /// Bytes taken and bytes made of them so far, for a filter that has a ratio.
-    fn counts(&self) -> Option<(u64, u64)> {
+    /// What a compressor that has come to its end has done.
+    fn counts(&self) -> Option<Counts> {
         None
     }
+}
+
+/// Bytes that a compressor has taken, and bytes that it has made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// As in `Content-Encoding`.
+    pub coding: &'static str,
+    pub taken: u64,
+    pub made: u64,
 }
 
 /// A body and what it goes through.
@@ -55,7 +64,7 @@ impl Filtered {
     }
 
     /// The counts of the last filter that has any.
-    pub fn counts(&self) -> Option<(u64, u64)> {
+    pub fn counts(&self) -> Option<Counts> {
         self.filter.counts().or_else(|| self.source.counts())
     }
 

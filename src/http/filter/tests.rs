@@ -1,6 +1,6 @@
 //! Coders as filters, on sources that have nothing at times.
 
-use super::{Coded, Coder, Filter, Filtered, Step, Then};
+use super::{Coded, Coder, Counts, Filter, Filtered, Step, Then};
 use crate::http::body::Body;
 use std::collections::VecDeque;
 use std::io;
@@ -32,8 +32,12 @@ impl Coder for Miser {
         Ok(Step { taken: input.len(), done: then == Then::More || self.held.is_empty() })
     }
 
-    fn counts(&self) -> Option<(u64, u64)> {
-        Some((self.taken, self.taken - self.held.len() as u64))
+    fn counts(&self) -> Option<Counts> {
+        Some(Counts {
+            coding: "miser",
+            taken: self.taken,
+            made: self.taken - self.held.len() as u64,
+        })
     }
 }
 
@@ -88,7 +92,7 @@ fn read(body: &mut Body) -> io::Result<String> {
 fn the_end_brings_out_what_is_held() {
     let mut body = filtered(Body::Bytes(b"abc"[..].into()), false);
     assert_eq!(read(&mut body).unwrap(), "abc");
-    assert_eq!(body.counts(), Some((3, 3)));
+    assert_eq!(body.counts(), Some(Counts { coding: "miser", taken: 3, made: 3 }));
     assert_eq!(read(&mut filtered(Body::Empty, false)).unwrap(), "");
 }
 

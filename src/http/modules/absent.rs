@@ -104,7 +104,6 @@ const fn word_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
 pub static ROWS: &[Row<Scope>] = rows! {
     [
         flag_off("autoindex", HSL),
-        flag_off("gunzip", HSL),
         flag_off("ssi", HSLI),
         flag_off("http2", HS),
         word_off("charset", HSLI),

@@ -4,7 +4,7 @@
 //! Must not name a directive whose absence could change an answer.
 
 use crate::conf::{Contexts, Row};
-use crate::http::draft::{HS, HSL, HSLI, Scope, no_effect};
+use crate::http::draft::{HS, HSL, Scope, no_effect};
 use crate::http::finish::Finish;
 use crate::http::vars::Variable;
 
@@ -34,7 +34,6 @@ const POOLS: &str = "No effect: there are no memory pools to size.";
 const PACKETS: &str =
     "No effect: head and body are written together, and the kernel decides on packets.";
 const SUBREQUESTS: &str = "No effect: there are no subrequests that keep their answer in memory.";
-const GZIP: &str = "No effect: answers are sent as they are, because compression comes later.";
 const TLS: &str = "No effect: there are no TLS listeners yet, so that nothing can use it.";
 const HTTP2: &str = "No effect: HTTP/2 is not supported yet, so that nothing can use it.";
 const QUIC: &str = "No effect: there are no QUIC listeners yet, so that nothing can use it.";
@@ -53,10 +52,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     POOLS HS: "connection_pool_size" "request_pool_size";
     PACKETS HSL: "tcp_nopush" "postpone_output" "send_lowat";
     SUBREQUESTS HSL: "subrequest_output_buffer_size";
-    GZIP HSLI: "gzip";
-    GZIP HSL: "gzip_buffers" "gzip_types" "gzip_comp_level" "gzip_window" "gzip_hash"
-        "postpone_gzipping" "gzip_no_buffer" "gzip_min_length" "gzip_vary" "gzip_http_version"
-        "gzip_proxied" "gzip_disable" "gunzip_buffers";
     TLS HS: "ssl_certificate" "ssl_certificate_key" "ssl_certificate_cache" "ssl_ech_file"
         "ssl_password_file" "ssl_certificate_compression" "ssl_dhparam" "ssl_ecdh_curve"
         "ssl_protocols" "ssl_ciphers" "ssl_buffer_size" "ssl_verify_client" "ssl_verify_depth"
