@@ -1,5 +1,5 @@
 //! Owns the tokens that let a person past a closed door: `EXPIRY.NAME.SIGNATURE`, signed with
-//! HMAC-SHA256 for one switch.
+//! HMAC-SHA256 for one switch and one epoch of it: with the next epoch all of them are void.
 //!
 //! Must not know how a token travels nor what it opens.
 
@@ -41,9 +41,9 @@ impl Key {
     }
 
     /// A token for somebody, valid before `until` for this switch.
-    pub fn sign(&self, switch: &str, who: &str, until: u64) -> String {
+    pub fn sign(&self, switch: &str, epoch: u64, who: &str, until: u64) -> String {
         let mut token = format!("{until}.{who}.");
-        for byte in self.mac(switch, who, until).finalize().into_bytes() {
+        for byte in self.mac(switch, epoch, who, until).finalize().into_bytes() {
             // Writing into a String cannot fail.
             let _ = write!(token, "{byte:02x}");
         }
@@ -52,7 +52,7 @@ impl Key {
 
     /// Whose a token is, if it is valid for this switch now. The time this takes says nothing about
     /// the signature that would have been right.
-    pub fn verify(&self, switch: &str, token: &[u8], now: u64) -> Option<Bearer> {
+    pub fn verify(&self, switch: &str, epoch: u64, token: &[u8], now: u64) -> Option<Bearer> {
         let (rest, signature) = std::str::from_utf8(token).ok()?.rsplit_once('.')?;
         let (until, who) = rest.split_once('.')?;
         let digits = !until.is_empty() && until.bytes().all(|byte| byte.is_ascii_digit());
@@ -60,13 +60,17 @@ impl Key {
         if !is_name(who) {
             return None;
         }
-        self.mac(switch, who, until).verify_slice(&unhex(signature)?).ok()?;
+        self.mac(switch, epoch, who, until).verify_slice(&unhex(signature)?).ok()?;
         Some(Bearer { who: who.to_owned(), until })
     }
 
-    fn mac(&self, switch: &str, who: &str, until: u64) -> Hmac<Sha256> {
+    fn mac(&self, switch: &str, epoch: u64, who: &str, until: u64) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         mac.update(format!("proxyd-bypass\n{switch}\n{until}\n{who}").as_bytes());
+        // The first epoch goes without saying, so that a token can be made by hand.
+        if epoch > 0 {
+            mac.update(format!("\n{epoch}").as_bytes());
+        }
         mac
     }
 }
@@ -98,19 +102,19 @@ mod tests {
 
     #[test]
     fn a_token_is_valid_for_its_switch_until_its_end() {
-        let token = key().sign("shop", "alice@example.com", 1000);
+        let token = key().sign("shop", 0, "alice@example.com", 1000);
         let bearer = Bearer { who: "alice@example.com".to_owned(), until: 1000 };
-        assert_eq!(key().verify("shop", token.as_bytes(), 999), Some(bearer));
-        assert_eq!(key().verify("shop", token.as_bytes(), 1000), None);
-        assert_eq!(key().verify("api", token.as_bytes(), 999), None);
+        assert_eq!(key().verify("shop", 0, token.as_bytes(), 999), Some(bearer));
+        assert_eq!(key().verify("shop", 0, token.as_bytes(), 1000), None);
+        assert_eq!(key().verify("api", 0, token.as_bytes(), 999), None);
         let other = Key::new(b"another key of sufficient length").unwrap();
-        assert_eq!(other.verify("shop", token.as_bytes(), 999), None);
+        assert_eq!(other.verify("shop", 0, token.as_bytes(), 999), None);
     }
 
     /// What `openssl dgst -sha256 -hmac` makes of the same text.
     #[test]
     fn the_signature_is_hmac_sha256() {
-        let token = key().sign("default", "bob", 2_000_000_000);
+        let token = key().sign("default", 0, "bob", 2_000_000_000);
         assert_eq!(
             token,
             concat!(
@@ -121,13 +125,24 @@ mod tests {
     }
 
     #[test]
+    fn the_next_epoch_makes_them_void() {
+        let token = key().sign("shop", 1, "alice", 1000);
+        assert!(key().verify("shop", 1, token.as_bytes(), 1).is_some());
+        for other in [0, 2, 11] {
+            assert_eq!(key().verify("shop", other, token.as_bytes(), 1), None);
+        }
+        // The name of a switch may end in anything, the rest may not begin so.
+        assert_ne!(token, key().sign("shop", 0, "alice", 1000));
+    }
+
+    #[test]
     fn every_altered_byte_is_noticed() {
-        let token = key().sign("shop", "alice", 1000).into_bytes();
+        let token = key().sign("shop", 0, "alice", 1000).into_bytes();
         for at in 0..token.len() {
             for bit in 0..8 {
                 let mut altered = token.clone();
                 altered[at] ^= 1 << bit;
-                assert_eq!(key().verify("shop", &altered, 1), None, "byte {at}, bit {bit}");
+                assert_eq!(key().verify("shop", 0, &altered, 1), None, "byte {at}, bit {bit}");
             }
         }
     }
@@ -135,9 +150,9 @@ mod tests {
     #[test]
     fn nonsense_is_no_token() {
         for token in ["", ".", "..", "1000.alice", "1000.alice.", "1000..aa", "+1000.alice.aa"] {
-            assert_eq!(key().verify("shop", token.as_bytes(), 1), None, "{token}");
+            assert_eq!(key().verify("shop", 0, token.as_bytes(), 1), None, "{token}");
         }
-        assert_eq!(key().verify("shop", b"\xff.\xff.\xff", 1), None);
+        assert_eq!(key().verify("shop", 0, b"\xff.\xff.\xff", 1), None);
         assert!(is_name("alice-1.x_y@z+a"));
         for name in ["", "a b", "a\n", "a;b", "é", &"x".repeat(65)] {
             assert!(!is_name(name), "{name:?}");

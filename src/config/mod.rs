@@ -47,6 +47,27 @@ pub struct Loaded {
     pub no_effect: Vec<(String, String)>,
 }
 
+/// Which switches of maintenance mode a host's requests meet, and tokens that let one pass.
+#[derive(Debug, Clone)]
+pub struct Doors(Arc<http::Snapshot>);
+
+impl Doors {
+    /// Those of a configuration.
+    pub fn of(loaded: &Loaded) -> Doors {
+        Doors(Arc::clone(&loaded.http))
+    }
+
+    /// The names of the switches; none if no server has such a name.
+    pub fn switches_of(&self, host: &str) -> Vec<String> {
+        self.0.switches_of(host)
+    }
+
+    /// A token for somebody; the error is a sentence.
+    pub fn token(&self, switch: &str, who: &str, until: u64, epoch: u64) -> Result<String, String> {
+        self.0.bypass_token(switch, who, until, epoch)
+    }
+}
+
 /// What was found in a configuration.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Report {

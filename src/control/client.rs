@@ -15,7 +15,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::maintenance::{Barrier, Change as SwitchChange, Inflight, Proof, Switch};
+use super::maintenance::{
+    Barrier, Change as SwitchChange, Inflight, Proof, Revocation, Switch, Token, TokenOrder,
+};
 use super::routes::escaped;
 use super::upgrade::{self, Progress, Status};
 
@@ -114,6 +116,18 @@ pub async fn switch(
 ) -> Result<Vec<Switch>, Failed> {
     let path = format!("/1/proxyd/maintenance/{}", escaped(name));
     decoded(ask(socket, Method::POST, &path, encoded(change)?).await?).await
+}
+
+/// Has a token made.
+pub async fn token(socket: &Path, name: &str, order: &TokenOrder) -> Result<Token, Failed> {
+    let path = format!("/1/proxyd/token/{}", escaped(name));
+    decoded(ask(socket, Method::POST, &path, encoded(order)?).await?).await
+}
+
+/// Has all tokens of a switch revoked.
+pub async fn revoke(socket: &Path, name: &str, order: &Revocation) -> Result<Vec<Switch>, Failed> {
+    let path = format!("/1/proxyd/revoke/{}", escaped(name));
+    decoded(ask(socket, Method::POST, &path, encoded(order)?).await?).await
 }
 
 /// Asks what is under way, through one switch or each.

@@ -58,11 +58,13 @@ async fn still_answers(path: &Path) {
 }
 
 /// Every path that takes an order.
-const ORDERS: [&str; 4] = [
+const ORDERS: [&str; 6] = [
     "/1/proxyd/upgrade",
     "/1/proxyd/rollback",
     "/1/proxyd/maintenance/default",
     "/1/proxyd/barrier/default",
+    "/1/proxyd/token/default",
+    "/1/proxyd/revoke/default",
 ];
 
 #[test]

@@ -22,6 +22,41 @@ pub struct Change {
     /// Addresses and networks to let in besides those of the configuration.
     pub allow: Vec<String>,
     /// All switches, not only the one that is named.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// Those that requests for this host meet, instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+/// Body of `POST /1/proxyd/token/NAME`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenOrder {
+    /// Who it is for; has to be there.
+    pub who: String,
+    /// Seconds that it is valid; two hours if missing.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub switch: String,
+    pub who: String,
+    /// When it ends, in seconds of the epoch.
+    pub until: u64,
+    pub token: String,
+    /// Where it is exchanged for a cookie.
+    pub path: String,
+}
+
+/// Body of `POST /1/proxyd/revoke/NAME`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Revocation {
+    /// The tokens of all switches.
     pub all: bool,
 }
 
@@ -97,6 +132,9 @@ pub struct Switch {
     /// Counts closings.
     #[serde(default)]
     pub epoch: u64,
+    /// How often its tokens were revoked.
+    #[serde(default)]
+    pub revoked: u64,
     /// Whether the configuration names it; `default` always counts as named.
     #[serde(default)]
     pub configured: bool,

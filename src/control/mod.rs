@@ -35,7 +35,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::sys::fds::{self, Credentials};
 use crate::version;
-use maintenance::{Barrier, Caller, Change, Inflight, Proof, Refusal, Switch};
+use maintenance::{
+    Barrier, Caller, Change, Inflight, Proof, Refusal, Revocation, Switch, Token, TokenOrder,
+};
 use order::{Lines, Wrong};
 use routes::{ConfigFile, Process, ReloadOutcome, Route, route};
 use upgrade::{Progress, Status};
@@ -70,6 +72,10 @@ pub enum Ask {
     Inflight(Option<String>, oneshot::Sender<Result<Vec<Inflight>, Refusal>>),
     /// Nobody waits any more when the other end of the answer is closed.
     Barrier(String, Barrier, oneshot::Sender<Result<Proof, Refusal>>),
+    /// A token for somebody, by the name of its switch.
+    Token(String, TokenOrder, Caller, oneshot::Sender<Result<Token, Refusal>>),
+    /// All tokens of a switch are to be void.
+    Revoke(String, Revocation, Caller, oneshot::Sender<Result<Vec<Switch>, Refusal>>),
     /// No client asks for this by itself: a barrier does that was to, when it has waited in vain. What
     /// is under way through this switch is to be cut off, what was let in as well or not.
     Cut(String, bool),
@@ -176,6 +182,18 @@ async fn respond(
             let caller = caller(peer, &head.headers);
             let order = order::read(body).await.and_then(|change| Ok((named(name)?, change)));
             let ask = |(name, change), reply| Ask::Switch(name, change, caller, reply);
+            judged(asks, order, ask).await
+        }
+        Route::Token(name) => {
+            let caller = caller(peer, &head.headers);
+            let order = order::read(body).await.and_then(|order| Ok((named(name)?, order)));
+            let ask = |(name, order), reply| Ask::Token(name, order, caller, reply);
+            judged(asks, order, ask).await
+        }
+        Route::Revoke(name) => {
+            let caller = caller(peer, &head.headers);
+            let order = order::read(body).await.and_then(|order| Ok((named(name)?, order)));
+            let ask = |(name, order), reply| Ask::Revoke(name, order, caller, reply);
             judged(asks, order, ask).await
         }
         Route::Inflight(name) => {

@@ -33,6 +33,10 @@ pub enum Route<'p> {
     Inflight(Option<&'p str>),
     /// `POST /1/proxyd/barrier/NAME`
     Barrier(&'p str),
+    /// `POST /1/proxyd/token/NAME`
+    Token(&'p str),
+    /// `POST /1/proxyd/revoke/NAME`
+    Revoke(&'p str),
     /// 405, with the methods there are.
     NotAllowed(&'static str),
     /// 404.
@@ -60,9 +64,16 @@ impl Fixed {
                 "build": format!("proxyd/{}", version::PROXYD),
             }),
             Fixed::Control => json!(["processes", "config"]),
-            Fixed::Proxyd => {
-                json!(["status", "upgrade", "rollback", "maintenance", "inflight", "barrier"])
-            }
+            Fixed::Proxyd => json!([
+                "status",
+                "upgrade",
+                "rollback",
+                "maintenance",
+                "inflight",
+                "barrier",
+                "token",
+                "revoke",
+            ]),
         }
     }
 }
@@ -140,9 +151,11 @@ fn switch_deed<'p>(method: &str, path: &'p str) -> Route<'p> {
         ("maintenance", Some(name), "POST") => Route::Switch(name),
         ("inflight", name, "GET") => Route::Inflight(name),
         ("barrier", Some(name), "POST") => Route::Barrier(name),
+        ("token", Some(name), "POST") => Route::Token(name),
+        ("revoke", Some(name), "POST") => Route::Revoke(name),
         ("maintenance", None, _) | ("inflight", _, _) => Route::NotAllowed("GET"),
-        ("maintenance" | "barrier", Some(_), _) => Route::NotAllowed("POST"),
-        ("barrier", None, _) => Route::NotAllowed(""),
+        ("maintenance" | "barrier" | "token" | "revoke", Some(_), _) => Route::NotAllowed("POST"),
+        ("barrier" | "token" | "revoke", None, _) => Route::NotAllowed(""),
         _ => Route::NotFound,
     }
 }
@@ -208,6 +221,9 @@ mod tests {
         assert_eq!(route("GET", "/1/proxyd/inflight"), Route::Inflight(None));
         assert_eq!(route("GET", "/1/proxyd/inflight/a%20b"), Route::Inflight(Some("a%20b")));
         assert_eq!(route("POST", "/1/proxyd/barrier/shop"), Route::Barrier("shop"));
+        assert_eq!(route("POST", "/1/proxyd/token/shop"), Route::Token("shop"));
+        assert_eq!(route("POST", "/1/proxyd/revoke/shop"), Route::Revoke("shop"));
+        assert_eq!(route("GET", "/1/proxyd/token/shop"), Route::NotAllowed("POST"));
         assert_eq!(route("POST", "/1/proxyd/maintenance"), Route::NotAllowed("GET"));
         assert_eq!(route("GET", "/1/proxyd/maintenance/shop"), Route::NotAllowed("POST"));
         assert_eq!(route("PUT", "/1/proxyd/barrier/shop"), Route::NotAllowed("POST"));

@@ -46,6 +46,7 @@ fn switch(name: &str) -> Switch {
         no_bypass: true,
         allow: vec!["::1/128".into()],
         epoch: 2,
+        revoked: 0,
         configured: true,
         inflight: Counts { read: 1, ..Counts::default() },
     }

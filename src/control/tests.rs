@@ -63,7 +63,7 @@ fn answers_as_nginx_does() {
             request(&path, "GET", "/1").await,
             (200, r#"["control","nginx","proxyd"]"#.into())
         );
-        let own = r#"["status","upgrade","rollback","maintenance","inflight","barrier"]"#;
+        let own = r#"["status","upgrade","rollback","maintenance","inflight","barrier","token","revoke"]"#;
         assert_eq!(request(&path, "GET", "/1/proxyd").await, (200, own.into()));
         let processes = r#"[{"name":"worker process","pid":7,"exiting":true}]"#;
         assert_eq!(request(&path, "GET", "/1/control/processes").await, (200, processes.into()));

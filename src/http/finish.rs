@@ -181,8 +181,10 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
     computed::check_cycles(&mut cx);
     let mut servers = Vec::with_capacity(http.servers.len());
     for server in &http.servers {
+        let first = cx.locations.len();
         let root = block(server, Kind::Server, Vec::new(), &mut cx);
-        servers.push(Server { name: super::modules::server::first_name(server), root });
+        let name = super::modules::server::first_name(server);
+        servers.push(Server { name, root, locations: first..cx.locations.len() });
     }
     let (endpoints, listen) = super::modules::server::endpoints(&http.servers, &mut cx);
     undefined_variables(&mut cx);

@@ -9,6 +9,7 @@ pub mod client;
 pub mod computed;
 pub mod conn;
 pub mod date;
+mod doors;
 pub mod draft;
 pub mod filter;
 pub mod finish;

@@ -17,6 +17,8 @@ pub struct Endpoint {
     pub names: ServerNames,
     /// Connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// The names of a server that has the address for itself, and takes every name: for people.
+    pub lone: ServerNames,
 }
 
 /// All addresses of the configuration.
@@ -29,6 +31,11 @@ impl Endpoints {
     /// The endpoint of an address, made when first asked for.
     pub fn entry(&mut self, address: Address) -> &mut Endpoint {
         self.by_address.entry(address).or_default()
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Endpoint> {
+        self.by_address.values()
     }
 
     /// The endpoint of a connection's local address: its own, else the wildcard's.
@@ -214,7 +221,7 @@ impl Lookup {
         None
     }
 
-    fn has_prefix(&self, path: &[u8]) -> bool {
+    pub(super) fn has_prefix(&self, path: &[u8]) -> bool {
         self.prefixes.binary_search_by(|e| e.path.as_ref().cmp(path)).is_ok()
     }
 

@@ -41,6 +41,8 @@ pub struct Server {
     /// The block's own level, as an index into `Snapshot::locations`: what applies before a
     /// location has been selected, and where the selection starts.
     pub root: usize,
+    /// All its levels, the block's own last.
+    pub locations: std::ops::Range<usize>,
 }
 
 /// How a location was written; decides what may follow it (`proxy_pass` with a URI, `alias`).

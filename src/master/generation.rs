@@ -18,7 +18,9 @@ use socket2::SockRef;
 use super::event;
 use crate::conf::{Disk, Recording};
 use crate::config::handover::{self, Header};
-use crate::config::{self, Loaded, LogTarget, Machine, NeededSwitch, Options, Process, Report};
+use crate::config::{
+    self, Doors, Loaded, LogTarget, Machine, NeededSwitch, Options, Process, Report,
+};
 use crate::ipc::{Bundle, Settings};
 use crate::log::{ErrorLog, Files, Level, LogFile, Target, os_error};
 use crate::net::listener::{SocketError, bind, tune};
@@ -63,6 +65,8 @@ pub struct Generation {
     pub report: Report,
     /// The switches of maintenance mode that it names.
     pub switches: Vec<NeededSwitch>,
+    /// Where those are met, and what lets one pass.
+    pub doors: Doors,
     identity: Option<Identity>,
     listeners: Vec<Listening>,
     logs: Vec<Arc<LogFile>>,
@@ -329,6 +333,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     fn open(mut self, loaded: Loaded, config: OwnedFd) -> Result<Generation, Report> {
+        let doors = Doors::of(&loaded);
         let mut process = loaded.process;
         if let Base::Running(old) = self.base {
             // Decided once, when the process started.
@@ -365,6 +370,7 @@ impl Opening<'_> {
             files: loaded.files,
             report: loaded.report,
             switches: needs.switches.clone(),
+            doors,
             identity,
             listeners,
             logs,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::arguments::{Arguments, Wrong};
 use crate::conf::values::{parse_msec, parse_sec};
-use crate::control::maintenance::{Barrier, Change, Wish};
+use crate::control::maintenance::{Barrier, Change, Revocation, TokenOrder, Wish};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum Command {
     /// Close a switch, and perhaps wait until nothing is under way.
     Close(Change, Option<Barrier>),
     Open(Change),
+    Token(TokenOrder),
+    Revoke(Revocation),
     Switches,
     Inflight,
     Barrier(Barrier),
@@ -40,16 +42,19 @@ struct Said {
     words: Vec<String>,
     long: Vec<&'static str>,
     change: Change,
+    who: Option<String>,
     terms: Barrier,
     patience: Option<Duration>,
     base: Vec<OsString>,
 }
 
 /// The options with two dashes, and the verbs that they belong to.
-const LONG: [(&str, &[&str]); 10] = [
-    ("--all", &["on", "off"]),
+const LONG: [(&str, &[&str]); 12] = [
+    ("--all", &["on", "off", "revoke"]),
+    ("--host", &["on", "off"]),
+    ("--who", &["token"]),
     ("--reason", &["on", "off"]),
-    ("--for", &["on"]),
+    ("--for", &["on", "token"]),
     ("--auto-off", &["on"]),
     ("--no-bypass", &["on"]),
     ("--allow", &["on"]),
@@ -141,6 +146,8 @@ impl Said {
             "--include-bypass" => self.terms.include_bypass = true,
             "--kill" => self.terms.kill = true,
             "--reason" => self.change.reason = value()?,
+            "--host" => self.change.host = Some(value()?),
+            "--who" => self.who = Some(value()?),
             "--allow" => self.change.allow.push(value()?),
             "--for" => {
                 let time = value()?;
@@ -161,7 +168,7 @@ impl Said {
     }
 
     fn finish(self) -> Result<Control, Wrong> {
-        let Said { words, long, mut change, terms, patience, base } = self;
+        let Said { words, long, mut change, who, terms, patience, base } = self;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (verb, rest) = verb_of(&words)?;
         if let Some(odd) = rest.get(1) {
@@ -179,8 +186,11 @@ impl Said {
         if let Some(word) = of_waiting.filter(|_| verb == "on" && patience.is_none()) {
             return Err(invalid(word));
         }
-        if change.all && name.is_some() {
+        if change.all && (name.is_some() || change.host.is_some()) {
             return Err(invalid("--all"));
+        }
+        if change.host.is_some() && name.is_some() {
+            return Err(invalid("--host"));
         }
         let command = match verb {
             "on" => {
@@ -191,6 +201,12 @@ impl Said {
                 change.state = Some(Wish::Open);
                 Command::Open(change)
             }
+            "token" => {
+                let missing = || Wrong::Missing("token".to_owned(), "--who name");
+                let who = who.ok_or_else(missing)?;
+                Command::Token(TokenOrder { who, seconds: change.seconds })
+            }
+            "revoke" => Command::Revoke(Revocation { all: change.all }),
             "status" => Command::Switches,
             "inflight" => Command::Inflight,
             "barrier" => Command::Barrier(terms),
@@ -206,7 +222,7 @@ impl Said {
 fn verb_of<'a, 'w>(words: &'a [&'w str]) -> Result<(&'w str, &'a [&'w str]), Wrong> {
     match words {
         [] | ["help"] => Ok(("help", &[])),
-        ["maintenance", verb @ ("on" | "off" | "status"), rest @ ..]
+        ["maintenance", verb @ ("on" | "off" | "status" | "token" | "revoke"), rest @ ..]
         | [verb @ ("inflight" | "barrier"), rest @ ..] => Ok((verb, rest)),
         ["maintenance"] => Err(Wrong::Missing("maintenance".to_owned(), "on, off or status")),
         ["maintenance", odd, ..] | [odd, ..] => Err(invalid(odd)),
@@ -236,7 +252,12 @@ Commands:
       --include-bypass       : not even what was let in nevertheless
       --kill                 : cut off what is left then
       --all                  : every switch
-  maintenance off [name]     : let requests in again (--all, --reason)
+      --host name            : the switches that requests for this host meet
+  maintenance off [name]     : let requests in again (--all, --host, --reason)
+  maintenance token [name]   : make a token that lets somebody in
+      --who name             : who it is for
+      --for time             : how long it is valid (2h)
+  maintenance revoke [name]  : make all tokens void that there are (--all)
   maintenance status [name]  : how the switches are
   inflight [name]            : what is under way
   barrier [name]             : wait until nothing is under way through a closed switch
@@ -277,7 +298,7 @@ mod tests {
             auto_off: true,
             no_bypass: true,
             allow: vec!["10.0.0.0/8".into(), "::1".into()],
-            all: false,
+            ..Change::default()
         };
         let terms = Barrier { timeout_ms: 1500, include_bypass: true, kill: true };
         assert_eq!(parsed.command, Command::Close(change, Some(terms)));
@@ -291,6 +312,9 @@ mod tests {
     fn the_other_verbs() {
         let open = Change { state: Some(Wish::Open), all: true, ..Change::default() };
         assert_eq!(command("maintenance off --all"), Command::Open(open));
+        let order = TokenOrder { who: "alice".into(), seconds: Some(60) };
+        assert_eq!(command("maintenance token --who alice --for 1m"), Command::Token(order));
+        assert_eq!(command("maintenance revoke --all"), Command::Revoke(Revocation { all: true }));
         assert_eq!(command("maintenance status"), Command::Switches);
         assert_eq!(parse("inflight a").unwrap().name.as_deref(), Some("a"));
         assert_eq!(command("barrier"), Command::Barrier(Barrier::default()));
@@ -324,6 +348,10 @@ mod tests {
             ("maintenance on a --all", "invalid option: \"--all\""),
             ("maintenance on --timeout 1", "invalid option: \"--timeout\""),
             ("maintenance on --include-bypass", "invalid option: \"--include-bypass\""),
+            ("maintenance on a --host h", "invalid option: \"--host\""),
+            ("maintenance on --all --host h", "invalid option: \"--all\""),
+            ("maintenance token", "option \"token\" requires --who name"),
+            ("maintenance off --who a", "invalid option: \"--who\""),
             ("maintenance on --kill", "invalid option: \"--kill\""),
             ("maintenance on --for", "option \"--for\" requires parameter"),
             ("maintenance on --for 5x", "invalid option: \"--for 5x\""),

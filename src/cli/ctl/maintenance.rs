@@ -153,6 +153,7 @@ mod tests {
             no_bypass: false,
             allow: Vec::new(),
             epoch: 0,
+            revoked: 0,
             configured: true,
             inflight: Counts::default(),
         };

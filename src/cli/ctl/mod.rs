@@ -6,6 +6,7 @@ mod arguments;
 mod barrier;
 mod inflight;
 pub(super) mod maintenance;
+mod tokens;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ fn talk(control: &Control, contact: &Contact, log: &ErrorLog, screen: &mut Scree
                 maintenance::close(contact, name, terms, proof.as_ref(), screen).await
             }
             Command::Open(terms) => maintenance::change(contact, name, terms, screen).await,
+            Command::Token(order) => tokens::make(contact, name, order, screen).await,
+            Command::Revoke(order) => tokens::revoke(contact, name, order, screen).await,
             Command::Switches => maintenance::show(contact, name, screen).await,
             Command::Inflight => inflight::show(contact, name, screen).await,
             Command::Barrier(terms) => barrier::wait(contact, name, terms, screen).await,

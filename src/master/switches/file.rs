@@ -51,6 +51,8 @@ struct Entry {
     allow: Vec<String>,
     #[serde(default)]
     epoch: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    revoked: u64,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -161,6 +163,7 @@ impl Entry {
             no_bypass: order.no_bypass,
             allow: order.allow.iter().map(ToString::to_string).collect(),
             epoch: order.epoch,
+            revoked: order.revoked,
             rest,
         }
     }
@@ -178,6 +181,7 @@ impl Entry {
         Ok(Order {
             state,
             epoch: self.epoch,
+            revoked: self.revoked,
             since: self.since,
             until: self.until,
             auto_off: self.auto_off,
@@ -186,6 +190,11 @@ impl Entry {
             allow: self.allow.iter().map(net).collect::<Result<_, _>>()?,
         })
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde asks")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What is in the file, if there is one.

@@ -233,6 +233,7 @@ fn order() -> Order {
         no_bypass: true,
         reason: "moving \"house\"".into(),
         allow: vec![network("192.0.2.0/24").unwrap(), network("::1").unwrap()],
+        revoked: 4,
     }
 }
 

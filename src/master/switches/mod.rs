@@ -9,6 +9,7 @@ mod orders;
 mod report;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -142,6 +143,14 @@ pub(super) fn sweep(counters: &Counters, gates: &Gates) {
     counters.sweep_and(alive, |slot| gates.bury(slot));
 }
 
+/// Who did it, for the log.
+fn by(caller: &Caller) -> String {
+    match caller.program.as_str() {
+        "" => format!("uid {} (pid {})", caller.uid, caller.pid),
+        program => format!("uid {} (pid {}, {program})", caller.uid, caller.pid),
+    }
+}
+
 /// Seconds of the epoch.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
@@ -179,6 +188,13 @@ impl Master {
                 let _ = reply.send(names.map(|names| self.switches_named(&names)));
             }
             Ask::Inflight(name, reply) => self.tell_inflight(name.as_deref(), reply),
+            Ask::Token(name, order, caller, reply) => {
+                let _ = reply.send(self.token(&name, &order, &caller));
+            }
+            Ask::Revoke(name, order, caller, reply) => {
+                let names = self.revoke(&name, &order, &caller);
+                let _ = reply.send(names.map(|names| self.switches_named(&names)));
+            }
             Ask::Cut(name, bypass) => self.cut(&name, bypass),
             Ask::Barrier(name, terms, reply) => self.wait_until_clear(&name, terms, reply),
             // All others are answered elsewhere.
@@ -223,11 +239,8 @@ impl Master {
         caller: &Caller,
     ) -> Result<Vec<String>, Refusal> {
         let wanted = Wanted::new(change)?;
-        let names = if change.all { self.switch_names() } else { vec![self.known(name)?] };
-        let by = match caller.program.as_str() {
-            "" => format!("uid {} (pid {})", caller.uid, caller.pid),
-            program => format!("uid {} (pid {}, {program})", caller.uid, caller.pid),
-        };
+        let names = self.meant(name, change)?;
+        let by = by(caller);
         if wanted.opens() {
             self.no_flags(&names, &by)?;
         }
@@ -276,6 +289,22 @@ impl Master {
             }
         }
         Ok(())
+    }
+
+    /// The switches that a change is about.
+    fn meant(&self, name: &str, change: &Change) -> Result<Vec<String>, Refusal> {
+        match &change.host {
+            Some(_) if change.all => {
+                Err(Refusal::Malformed("\"host\" and \"all\" exclude each other".to_owned()))
+            }
+            Some(host) => {
+                let names = self.current.doors.switches_of(host);
+                let none = || Refusal::Unknown(format!("no server is called \"{host}\""));
+                Some(names).filter(|names| !names.is_empty()).ok_or_else(none)
+            }
+            None if change.all => Ok(self.switch_names()),
+            None => Ok(vec![self.known(name)?]),
+        }
     }
 
     fn change(&mut self, names: &[String], wanted: &Wanted, by: &str) -> Result<(), Refusal> {
@@ -369,7 +398,8 @@ impl Master {
             let Some(switch) = gates.switch(&name) else { continue };
             let said = orders.iter().find(|(_, meant, _)| *meant == switch);
             let order = said.map_or_else(|| gates.order(switch), |(.., order)| order.clone());
-            let kept = order.state != State::Open || self.is_configured(&name);
+            // Tokens that were revoked must not come back with a configuration.
+            let kept = order.state != State::Open || order.revoked > 0 || self.is_configured(&name);
             if kept && (order != Order::default() || document.has(&name)) {
                 document.put(&name, &order);
             } else if !kept {

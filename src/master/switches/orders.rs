@@ -107,6 +107,7 @@ impl Wanted {
             no_bypass: self.no_bypass,
             reason: self.reason.clone(),
             allow: self.allow.clone(),
+            revoked: before.revoked,
         };
         (order, deed)
     }

@@ -44,6 +44,7 @@ impl Master {
             no_bypass: order.no_bypass,
             allow: order.allow.iter().map(ToString::to_string).collect(),
             epoch: order.epoch,
+            revoked: order.revoked,
             configured: self.is_configured(name),
             inflight,
         }

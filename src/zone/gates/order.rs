@@ -20,6 +20,7 @@ const REASON: usize = 3;
 const REASON_WORDS: usize = 32;
 const ALLOWED: usize = REASON + REASON_WORDS;
 const NET_WORDS: usize = 3;
+const REVOKED: usize = ALLOWED + 1 + MAX_ALLOWED * NET_WORDS;
 
 const AUTO_OFF: u64 = 1 << 8;
 pub(super) const NO_BYPASS: u64 = 1 << 9;
@@ -59,6 +60,8 @@ pub struct Order {
     pub reason: String,
     /// Let in besides those of the configuration; at most [`MAX_ALLOWED`].
     pub allow: Vec<IpNet>,
+    /// How often the tokens of this switch have been revoked, which no closing or opening changes.
+    pub revoked: u64,
 }
 
 impl Order {
@@ -78,9 +81,11 @@ impl Order {
         words[UNTIL] = self.until.map_or(0, |at| at.max(1));
         let end = self.reason.floor_char_boundary(MAX_REASON);
         pack(&self.reason.as_bytes()[..end], &mut words[REASON..ALLOWED]);
+        words[REVOKED] = self.revoked;
         let nets = &self.allow[..self.allow.len().min(MAX_ALLOWED)];
         words[ALLOWED] = nets.len() as u64;
-        for (net, place) in nets.iter().zip(words[ALLOWED + 1..].chunks_exact_mut(NET_WORDS)) {
+        for (net, place) in nets.iter().zip(words[ALLOWED + 1..REVOKED].chunks_exact_mut(NET_WORDS))
+        {
             place.copy_from_slice(&net_words(net));
         }
         words
@@ -96,7 +101,8 @@ impl Order {
             auto_off: words[0] & AUTO_OFF != 0,
             no_bypass: words[0] & NO_BYPASS != 0,
             reason: unpack(&words[REASON..ALLOWED]),
-            allow: words[ALLOWED + 1..]
+            revoked: words[REVOKED],
+            allow: words[ALLOWED + 1..REVOKED]
                 .chunks_exact(NET_WORDS)
                 .take(count)
                 .filter_map(net)

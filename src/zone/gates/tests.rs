@@ -261,6 +261,7 @@ fn numbered(number: u64) -> Order {
         no_bypass: number.is_multiple_of(5),
         reason: number.to_string().repeat(10),
         allow: (0..number % 17).map(net).collect(),
+        revoked: number,
     }
 }
 
@@ -335,11 +336,11 @@ proptest! {
     fn orders_come_back_as_they_were_given(
         shut in any::<bool>(), epoch in 0..1_u64 << 48, since in any::<u64>(),
         until in proptest::option::of(1..u64::MAX), auto_off in any::<bool>(),
-        no_bypass in any::<bool>(), reason in ".{0,300}", allow in nets(),
+        no_bypass in any::<bool>(), reason in ".{0,300}", allow in nets(), revoked in any::<u64>(),
     ) {
         let (_fd, gates) = Gates::create().unwrap();
         let state = if shut { State::Closed } else { State::Open };
-        let order = Order { state, epoch, since, until, auto_off, no_bypass, reason, allow };
+        let order = Order { state, epoch, since, until, auto_off, no_bypass, reason, allow, revoked };
         gates.set(gates.default_switch(), &order);
         let mut expected = order;
         expected.reason.truncate(expected.reason.floor_char_boundary(MAX_REASON));

@@ -11,7 +11,7 @@ const COOKIE: &str = "maintenance_bypass_cookie pxd key_file=bypass.key ttl=1h; 
                       maintenance_bypass_header X-Pass;";
 
 fn token(switch: &str, until: u64, key: &str) -> String {
-    Key::new(key.as_bytes()).expect("a key").sign(switch, "alice", until)
+    Key::new(key.as_bytes()).expect("a key").sign(switch, 0, "alice", until)
 }
 
 const LATER: u64 = 4_000_000_000;

@@ -6,6 +6,7 @@ mod persistence;
 mod race;
 mod signals;
 mod state_file;
+mod tokens;
 mod verbs;
 
 use std::collections::BTreeMap;

@@ -98,7 +98,16 @@ pub(super) fn is_listed(req: &Request, since: &[IpNet]) -> bool {
 /// Whether the client has shown a token that is valid here and now.
 pub(super) fn is_signed(req: &Request) -> bool {
     let Some(bypass) = &req.conf().maintenance.bypass else { return false };
-    req.guest.tokens.iter().any(|token| bypass.bearer(token).is_some())
+    if req.guest.tokens.is_empty() {
+        return false;
+    }
+    let epoch = epoch(req);
+    req.guest.tokens.iter().any(|token| bypass.bearer(token, epoch).is_some())
+}
+
+/// How often the tokens of the location's switch have been revoked.
+fn epoch(req: &Request) -> u64 {
+    req.live.gate.order(req.conf().maintenance.switch).revoked
 }
 
 /// Takes tokens out of the head of the request: neither an upstream nor a log has any business with
@@ -142,7 +151,8 @@ pub(super) fn visit(req: &mut Request) -> Phase {
     req.head.mask_target(VISIT);
     req.uri.truncate(VISIT.len());
     let reads = matches!(req.head.method, Method::Get | Method::Head);
-    let Some(bearer) = bypass.bearer(&token).filter(|_| reads) else {
+    let epoch = epoch(req);
+    let Some(bearer) = bypass.bearer(&token, epoch).filter(|_| reads) else {
         let closed = req.live.gate.is_closed(req.conf().maintenance.switch);
         return Err(if closed { Stop::Closed } else { Stop::Status(404) });
     };
@@ -150,21 +160,26 @@ pub(super) fn visit(req: &mut Request) -> Phase {
     req.reply = Reply::text(303, b"text/plain", b"");
     req.reply.location = Some(b"/".to_vec());
     req.reply.headers.push_known(Name::CacheControl, b"no-store");
-    req.reply.headers.push_known(Name::SetCookie, bypass.cookie(&bearer).as_bytes());
+    req.reply.headers.push_known(Name::SetCookie, bypass.cookie(&bearer, epoch).as_bytes());
     Err(Stop::Reply)
 }
 
 impl Bypass {
+    /// A token for somebody.
+    pub fn token(&self, who: &str, until: u64, epoch: u64) -> String {
+        self.key.sign(&self.switch, epoch, who, until)
+    }
+
     /// Whose a token is, if it is valid now.
-    fn bearer(&self, token: &[u8]) -> Option<Bearer> {
-        self.key.verify(&self.switch, token, now())
+    fn bearer(&self, token: &[u8], epoch: u64) -> Option<Bearer> {
+        self.key.verify(&self.switch, epoch, token, now())
     }
 
     /// The value of `Set-Cookie`: a token for the same person that ends no later than the one shown.
-    fn cookie(&self, bearer: &Bearer) -> String {
+    fn cookie(&self, bearer: &Bearer, epoch: u64) -> String {
         let now = now();
         let until = bearer.until.min(now.saturating_add(self.ttl));
-        let token = self.key.sign(&self.switch, &bearer.who, until);
+        let token = self.token(&bearer.who, until, epoch);
         let name = String::from_utf8_lossy(&self.cookie);
         let age = until.saturating_sub(now);
         let secure = if self.secure { "; Secure" } else { "" };

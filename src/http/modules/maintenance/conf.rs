@@ -121,6 +121,18 @@ pub struct Conf {
     pub websocket: Websocket,
 }
 
+impl Conf {
+    /// The number of the switch that can close this level.
+    pub fn joined(&self) -> Option<usize> {
+        (!self.exempt).then_some(self.switch)
+    }
+
+    /// A token for somebody, if this level takes any.
+    pub fn token(&self, who: &str, until: u64, epoch: u64) -> Option<String> {
+        Some(self.bypass.as_ref()?.token(who, until, epoch))
+    }
+}
+
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
         if let (Some(Joined::Off), None) = (&self.joined, &self.beside) {

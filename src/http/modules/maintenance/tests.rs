@@ -256,7 +256,7 @@ fn guarded(server: &str) -> (Site, tempfile::TempDir) {
 
 fn token(switch: &str, for_seconds: i64) -> String {
     let until = u64::try_from(crate::log::clock::seconds() + for_seconds).unwrap();
-    Key::new(KEY).unwrap().sign(switch, "alice", until)
+    Key::new(KEY).unwrap().sign(switch, 0, "alice", until)
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub fn endpoints(servers: &[Scope], cx: &mut Finish) -> (Endpoints, Vec<ListenSp
         // A lone server takes every name; only captures make its names worth looking at.
         let captures = |name: &Compiled| matches!(name.name, Some(ServerName::Regex(_)));
         if place.servers.len() == 1 && !names[place.default].iter().any(captures) {
+            for name in names[place.default].iter().filter_map(|name| name.name.as_ref()) {
+                endpoint.lone.add(name, place.default);
+            }
             continue;
         }
         for &server in &place.servers {
