@@ -186,7 +186,6 @@ const WITHOUT: &[&str] = &[
     "http_ssi",
     "http_userid",
     "http_auth_basic",
-    "http_mirror",
     "http_autoindex",
     "http_referer",
     "http_fastcgi",

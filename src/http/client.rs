@@ -10,6 +10,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
 
 /// What a connection is at, for those who end it from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,24 @@ impl Client {
             cut: Cell::new(false),
             task: OnceCell::new(),
         }
+    }
+
+    /// One that stands for this one where no bytes are to be read or written, while this one goes on
+    /// or ends. It never looks as if its client had gone.
+    pub fn stand_in(&self) -> io::Result<Self> {
+        let (stream, _) = std::os::unix::net::UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        let stream = Stream::Unix(UnixStream::from_std(stream)?);
+        let client = Self::new(self.number, stream, self.peer, self.bound.clone());
+        let client = Self {
+            local: OnceCell::from(self.local().clone()),
+            requests: self.requests.clone(),
+            accepted: self.accepted,
+            ..client
+        };
+        client.blind.set(true);
+        client.doing.set(Doing::Request);
+        Ok(client)
     }
 
     /// Tells which task serves this connection: the one that runs.

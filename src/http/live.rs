@@ -2,6 +2,7 @@
 //!
 //! Must not hold configuration; it is made from a snapshot and lives as long as requests use it.
 
+use super::background::Background;
 use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
@@ -33,6 +34,8 @@ pub struct Live {
     pub main_log: ErrorLog,
     /// This worker's counters.
     pub counters: Slot,
+    /// Subrequests that outlast their requests; the same for all configurations.
+    pub background: Rc<Background>,
     /// The switches of maintenance mode, as this worker sees them.
     pub gate: Gate,
 }
@@ -69,7 +72,9 @@ impl Live {
             ErrorLog::new(set.iter().filter_map(target).collect::<Vec<_>>())
         });
         let roster = before.map(|live| live.gate.roster.clone()).unwrap_or_default();
+        let background = before.map(|live| live.background.clone()).unwrap_or_default();
         Self {
+            background,
             groups: groups.collect(),
             resolvers: resolvers.collect(),
             access_logs: access_logs(snapshot, before, &log_files),

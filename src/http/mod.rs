@@ -3,6 +3,7 @@
 //! Must not know processes; a worker gives it sockets, logs and a snapshot.
 
 pub mod assign;
+pub mod background;
 pub mod body;
 pub mod cidr;
 pub mod client;
@@ -48,6 +49,7 @@ pub mod subrequest;
 pub mod template;
 pub mod uri;
 pub mod vars;
+pub mod whole_body;
 
 pub use snapshot::{Needs, Snapshot};
 

@@ -5,7 +5,8 @@
 use super::modules::compress;
 use super::modules::{
     access, auth_request, blocks, client_body, connection, error_page, files, headers, index,
-    maintenance, not_modified, proxy, range, realip, redirect, rewrite, stub_status, try_files,
+    maintenance, mirror, not_modified, proxy, range, realip, redirect, rewrite, stub_status,
+    try_files,
 };
 use super::phase::{Phase, Stop};
 use super::request::Request;
@@ -162,7 +163,8 @@ async fn admit(req: &mut Request) -> Phase {
     if req.is_main() {
         access(req).await?;
     }
-    try_files::run(req)
+    try_files::run(req)?;
+    if req.is_main() && req.conf().mirror.is_on() { mirror::run(req).await } else { Ok(()) }
 }
 
 /// nginx's access phase, in its order.

@@ -9,6 +9,7 @@ use super::io::{self as stream_io, Deadline};
 use super::spool::Spool;
 use std::future::poll_fn;
 use std::path::Path;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::task::coop::consume_budget;
@@ -79,7 +80,7 @@ pub struct RequestBody {
     /// Bytes taken from the connection for it, framing included.
     pub raw: u64,
     /// The body, where it was asked for whole.
-    pub kept: Option<Spool>,
+    pub kept: Option<Rc<Spool>>,
     /// Too long or framed wrongly: nothing of it is used any more, whatever answers the error.
     pub refused: bool,
 }
@@ -100,6 +101,20 @@ impl RequestBody {
             _ => {}
         }
         body
+    }
+
+    /// The same body for another request, as far as it has been kept; nothing of it is left to be read
+    /// there.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let Some(kept) = &self.kept else { return Self::default() };
+        Self {
+            announced: self.announced,
+            chunked: self.chunked,
+            received: self.received,
+            kept: Some(kept.clone()),
+            ..Self::default()
+        }
     }
 
     /// Whether nothing of it is left on the connection.
@@ -240,7 +255,7 @@ impl RequestBody {
     ) -> Result<(), BodyError> {
         // As in nginx, even where there is nothing to wait for.
         self.send_continue(client, limit).await?;
-        let mut spool = self.kept.take().unwrap_or_default();
+        let mut spool = Spool::default();
         let mut chunk = Vec::new();
         while !self.is_read() {
             chunk.clear();
@@ -249,7 +264,7 @@ impl RequestBody {
             consume_budget().await;
             spool.append(&chunk, in_memory, dir).map_err(|_| BodyError::NotKept)?;
         }
-        self.kept = Some(spool);
+        self.kept = Some(Rc::new(spool));
         Ok(())
     }
 

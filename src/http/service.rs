@@ -120,10 +120,14 @@ impl Service {
         self.drain_begins.notify_waiters();
     }
 
-    /// Resolves when the last connection has ended.
+    /// Resolves when the last connection has ended, and what goes on behind them.
     pub async fn drained(&self) {
         while self.connections() > 0 {
             self.connection_ends.notified().await;
+        }
+        let live = self.live();
+        while !live.background.is_empty() {
+            live.background.next_end().await;
         }
     }
 

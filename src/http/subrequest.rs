@@ -12,8 +12,8 @@ use super::request::{Request, Start, Sub};
 use super::uri::Flags;
 use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 
 /// How many may stand one in another; nginx's number.
 const DEPTH: u8 = 51;
@@ -65,22 +65,28 @@ pub fn run<'a>(sub: &'a mut Request) -> Pin<Box<dyn Future<Output = Verdict> + '
     Box::pin(pipeline::run(sub))
 }
 
+/// Reads a body that nobody wants, as long as that is worth it for its connection.
+pub async fn read_through(sub: &mut Request) {
+    let (mut out, mut read) = (Vec::new(), 0);
+    poll_fn(|cx| {
+        while read < DISCARDED && sub.reply.is_proxied() {
+            out.clear();
+            match ready!(sub.reply.body.poll_fill(&mut out, DISCARDED, cx)) {
+                Ok(true) => read += out.len(),
+                Ok(false) | Err(_) => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
 /// Ends one whose body nobody wants. What has come of the body is read, so that its connection may
 /// serve another request; what has not is not waited for.
 pub async fn dismiss(sub: &mut Request) {
-    if let Body::Upstream(_) = sub.reply.body {
-        poll_fn(|cx| {
-            let (mut out, mut read) = (Vec::new(), 0);
-            while let Poll::Ready(Ok(true)) = sub.reply.body.poll_fill(&mut out, DISCARDED, cx) {
-                read += out.len();
-                out.clear();
-                if read >= DISCARDED {
-                    break;
-                }
-            }
-            Poll::Ready(())
-        })
-        .await;
+    {
+        let mut come = pin!(read_through(sub));
+        poll_fn(|cx| Poll::Ready(come.as_mut().poll(cx))).await.is_ready();
     }
     sub.settle_try();
     if let Body::Upstream(answer) = std::mem::take(&mut sub.reply.body) {

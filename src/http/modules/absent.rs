@@ -110,7 +110,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         word_off("auth_basic", HSL),
         word_off("proxy_cache", HSL),
         word_off("proxy_store", HSL),
-        word_off("mirror", HSL),
         row(
             "tcp_nodelay",
             HSL,
@@ -221,9 +220,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "memcached_send_timeout" "memcached_buffer_size" "memcached_read_timeout"
         "memcached_next_upstream" "memcached_next_upstream_tries"
         "memcached_next_upstream_timeout" "memcached_gzip_flag";
-    // mirror
-    HSL =>
-        "mirror_request_body";
     // mp4
     LOCATION =>
         "mp4";

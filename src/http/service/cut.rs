@@ -67,6 +67,9 @@ impl Service {
         for number in self.unfinished() {
             self.cut(number);
         }
+        let mut tally = self.tally.get();
+        tally.request += self.live().background.cut() as u64;
+        self.tally.set(tally);
     }
 
     /// The connections that are not about to end anyway.

@@ -11,6 +11,7 @@ mod flags;
 mod proof;
 mod recipes;
 mod sockets;
+mod subrequests;
 
 /// A server that passes everything on; `lines` are further directives of the server.
 fn proxy(origin: &Origin, lines: &str) -> Server {

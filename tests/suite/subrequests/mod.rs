@@ -3,6 +3,7 @@
 use crate::support::{Server, Setup};
 
 mod auth;
+mod mirrors;
 
 /// A server of this configuration, with two pages.
 fn server(inside: &str) -> Server {

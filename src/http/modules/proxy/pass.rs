@@ -12,8 +12,9 @@ use crate::http::method::Method;
 use crate::http::passage;
 use crate::http::phase::Stop;
 use crate::http::request::{Request, Try};
-use crate::http::request_body::{InFile, RequestBody};
+use crate::http::request_body::RequestBody;
 use crate::http::spool::Spool;
+use crate::http::whole_body;
 use crate::log::Level;
 use crate::upstream::{self, Outcome, PeerRef, Selection};
 use std::time::Instant;
@@ -65,7 +66,7 @@ pub async fn run(req: &mut Request) -> Stop {
         && (!req.body.chunked || conf.http_version == HttpVersion::Http11)
         && !req.body.is_begun()
         && !req.body.has_come(&req.client);
-    if !streamed && let Err(stop) = keep_body(req).await {
+    if !streamed && let Err(stop) = whole_body::keep(req).await {
         return stop;
     }
     let target = pass.uri(req, &chosen);
@@ -91,30 +92,6 @@ pub async fn run(req: &mut Request) -> Stop {
 /// The method that a server is asked with.
 fn method(req: &Request, conf: &Conf) -> Method {
     conf.method.as_ref().map_or(req.method, |method| Method::of(&method.value(req)))
-}
-
-/// Reads the whole body before a server is asked.
-async fn keep_body(req: &mut Request) -> Result<(), Stop> {
-    if req.body.kept.is_some() {
-        return Ok(());
-    }
-    if req.body.is_begun() {
-        // A part went another way before an internal redirect: the rest alone must not be sent.
-        req.body.kept = Some(Spool::default());
-        return Ok(());
-    }
-    let snapshot = req.snapshot.clone();
-    let conf = &snapshot.conf(req.location).client_body;
-    let client = req.client.clone();
-    let in_memory = if conf.in_file == InFile::Off { conf.buffer_size } else { 0 };
-    let kept = req.body.keep(&client, conf.timeout, in_memory, &conf.temp_path).await;
-    kept.map_err(|error| reply::body_failed(req, error))?;
-    if conf.in_file == InFile::On && let Some(spool) = &mut req.body.kept {
-        // The file stays; its name is `$request_body_file`.
-        let _ = spool.to_file(&conf.temp_path);
-        spool.keep_file();
-    }
-    Ok(())
 }
 
 impl Course<'_> {
@@ -367,7 +344,7 @@ impl Course<'_> {
             }
             Failure::Body(error) => {
                 end_try(req, error.status());
-                return Some(reply::body_failed(req, *error));
+                return Some(whole_body::failed(req, *error));
             }
         };
         req.guest.has_failed();

@@ -9,7 +9,6 @@ use crate::http::origin::{Answer, Failure, Reply as UpstreamReply};
 use crate::http::phase::Stop;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
-use crate::http::request_body::BodyError;
 use crate::http::route;
 use crate::http::uri;
 use crate::log::Level;
@@ -178,36 +177,6 @@ pub fn client_gone(req: &mut Request) -> Stop {
     req.reply.status = 499;
     req.keepalive = false;
     Stop::Close
-}
-
-/// The client's body could not be read.
-pub fn body_failed(req: &mut Request, error: BodyError) -> Stop {
-    req.keepalive = false;
-    match error {
-        BodyError::Gone => {
-            req.log(Level::Info, format_args!("client prematurely closed connection"));
-            req.reply.status = 400;
-            Stop::Close
-        }
-        BodyError::TimedOut => {
-            req.log(Level::Info, format_args!("client timed out (110: Connection timed out) while reading client request body"));
-            req.reply.status = 408;
-            Stop::Close
-        }
-        BodyError::TooLarge => {
-            let received = req.body.received;
-            req.log_error(format_args!("client intended to send too large chunked body: {received} bytes"));
-            Stop::Status(413)
-        }
-        BodyError::Malformed => {
-            req.log(Level::Info, format_args!("client sent invalid chunked body"));
-            Stop::Status(400)
-        }
-        BodyError::NotKept => {
-            req.log(Level::Crit, format_args!("the request body could not be written to a temporary file"));
-            Stop::Status(500)
-        }
-    }
 }
 
 /// nginx's line for a failed try.

@@ -1,5 +1,6 @@
 //! Values of whole requests: what is found, what is empty, what is missing.
 
+use std::rc::Rc;
 use super::*;
 use crate::http::fixture::Site;
 use crate::http::h1::head::Version;
@@ -120,13 +121,13 @@ fn the_body_is_told_while_it_is_in_memory() {
     req.body.received = 3;
     let mut kept = Spool::default();
     kept.append(b"abc", 3, site.dir.path()).unwrap();
-    req.body.kept = Some(kept);
+    req.body.kept = Some(Rc::new(kept));
     check(&req, &[
         ("content_length", Some("3")),
         ("request_body", Some("abc")),
         ("request_body_file", None),
     ]);
-    req.body.kept.as_mut().unwrap().to_file(site.dir.path()).unwrap();
+    req.body.kept.as_mut().and_then(Rc::get_mut).unwrap().to_file(site.dir.path()).unwrap();
     check(&req, &[("request_body", None)]);
     let path = get(&req, "request_body_file").unwrap();
     assert_eq!(std::fs::read(path).unwrap(), b"abc");
