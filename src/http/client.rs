@@ -96,6 +96,7 @@ impl Client {
         let client = Self::new(self.number, stream, self.peer, self.bound.clone());
         let client = Self {
             local: OnceCell::from(self.local().clone()),
+            announced: self.announced.clone(),
             requests: self.requests.clone(),
             accepted: self.accepted,
             ..client
