@@ -11,7 +11,7 @@ use proxyd::http::live::Live;
 use proxyd::http::request::{Request, Start};
 use proxyd::http::snapshot::Snapshot;
 use proxyd::log::{ErrorLog, Level, LogFile};
-use proxyd::net::{Peer, Stream};
+use proxyd::net::Peer;
 use proxyd::zone::gates::{Order, State};
 use proxyd::zone::{Counters, Gates};
 use std::error::Error;
@@ -59,7 +59,7 @@ impl Site {
         let (stream, _) = UnixStream::pair()?;
         let peer = Peer::Inet(([127, 0, 0, 1], 40000).into());
         let bound = std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into();
-        let client = Rc::new(Client::new(7, Stream::Unix(stream), peer, bound));
+        let client = Rc::new(Client::new(7, stream.into(), peer, bound));
         let (snapshot, live) = (self.snapshot.clone(), self.live.clone());
         let location = snapshot.servers.first().ok_or("no server")?.root;
         let mut req = Request::new(Start { client, snapshot, live, server: 0, location });

@@ -173,7 +173,7 @@ impl Client {
         if self.blind.get() || !self.input.borrow().is_empty() {
             return false;
         }
-        match self.stream.borrow().poll_disturbed(cx) {
+        match self.stream.borrow_mut().poll_disturbed(cx) {
             Poll::Pending | Poll::Ready(Idle::Silent) => false,
             Poll::Ready(Idle::Data) => {
                 self.blind.set(true);

@@ -10,7 +10,7 @@ use super::request::{Request, Start};
 use super::snapshot::Snapshot;
 use crate::conf::{Contexts, Disk, Env, Error, Span, World, parse};
 use crate::log::{ErrorLog, Level, LogFile};
-use crate::net::{Peer, Stream};
+use crate::net::Peer;
 use crate::zone::{Counters, Gates};
 use std::io;
 use std::net::IpAddr;
@@ -59,7 +59,7 @@ impl Site {
         let (stream, _) = UnixStream::pair().unwrap();
         let peer = Peer::Inet(([127, 0, 0, 1], 40000).into());
         let bound = std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into();
-        let client = Rc::new(Client::new(7, Stream::Unix(stream), peer, bound));
+        let client = Rc::new(Client::new(7, stream.into(), peer, bound));
         let (snapshot, live) = (self.snapshot.clone(), self.live.clone());
         let location = snapshot.servers[0].root;
         let mut req = Request::new(Start { client, snapshot, live, server: 0, location });

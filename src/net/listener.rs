@@ -13,7 +13,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::address::Address;
-use super::stream::{Peer, Stream};
+use super::socket::Peer;
+use super::stream::Stream;
 use crate::sys::{self, fds};
 
 /// nginx's `NGX_LISTEN_BACKLOG` on Linux.
@@ -305,11 +306,11 @@ impl Listener {
         Poll::Ready(Ok(match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = ready!(listener.poll_accept(cx))?;
-                (Stream::Tcp(stream), Peer::Inet(peer))
+                (stream.into(), Peer::Inet(peer))
             }
             Listener::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
-                (Stream::Unix(stream), Peer::Unix)
+                (stream.into(), Peer::Unix)
             }
         }))
     }

@@ -5,8 +5,12 @@ pub mod address;
 pub mod inherit;
 pub mod listener;
 pub mod proxy_protocol;
+pub mod socket;
 pub mod stream;
+pub mod tls;
 
 pub use address::{Address, Endpoint};
 pub use listener::{ListenSpec, Listener};
-pub use stream::{Idle, Peer, Stream};
+pub use socket::{Idle, Peer, Socket};
+pub use stream::Stream;
+pub use tls::Tls;

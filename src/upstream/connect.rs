@@ -122,8 +122,8 @@ fn begin(address: &Address, local: Option<SocketAddr>) -> Result<Stream, Connect
         _ => {}
     }
     let stream = match address {
-        Address::Inet(_) => TcpStream::from_std(socket.into()).map(Stream::Tcp),
-        Address::Unix(_) => UnixStream::from_std(socket.into()).map(Stream::Unix),
+        Address::Inet(_) => TcpStream::from_std(socket.into()).map(Stream::from),
+        Address::Unix(_) => UnixStream::from_std(socket.into()).map(Stream::from),
     };
     stream.map_err(fail(Stage::Socket))
 }
@@ -147,13 +147,7 @@ fn bind(socket: &Socket, local: SocketAddr) -> io::Result<()> {
 }
 
 async fn finish(stream: &Stream) -> io::Result<()> {
-    let failure = match stream {
-        Stream::Tcp(tcp) => {
-            tcp.writable().await?;
-            tcp.take_error()?
-        }
-        // A unix socket is connected at once or not at all.
-        Stream::Unix(_) => None,
-    };
-    failure.map_or(Ok(()), Err)
+    // A unix socket is connected at once or not at all, which does no harm to ask.
+    stream.writable().await?;
+    stream.socket().take_error()?.map_or(Ok(()), Err)
 }

@@ -115,7 +115,7 @@ async fn wait(service: &Service, client: &Client) -> Waited {
 /// Whether there is something to read. A connection just accepted counts as readable until it has
 /// been looked at, so the first time a look is worth its system call: a silent one needs no buffer.
 fn spoken(client: &Client, first: bool, cx: &mut Context<'_>) -> bool {
-    let stream = client.stream.borrow();
+    let mut stream = client.stream.borrow_mut();
     if first { stream.poll_disturbed(cx).is_ready() } else { stream.poll_readable(cx).is_ready() }
 }
 
@@ -234,7 +234,7 @@ async fn tunnel(req: &mut Request) -> After {
         return After::Close { linger: false };
     }
     // A client that is still sending must not lose the end of what it was sent to a reset.
-    let sending = !client.broken.get() && client.stream.borrow().idle() == Quiet::Data;
+    let sending = !client.broken.get() && client.stream.borrow_mut().idle() == Quiet::Data;
     After::Close { linger: sending }
 }
 
@@ -264,7 +264,7 @@ async fn settle(req: &mut Request) -> After {
     }
     let more = !req.body.is_read()
         || !client.input.borrow().is_empty()
-        || client.stream.borrow().idle() == Quiet::Data;
+        || client.stream.borrow_mut().idle() == Quiet::Data;
     let linger = match conf.lingering_close {
         connection::Lingering::Off => false,
         connection::Lingering::On => more && !client.eof.get(),

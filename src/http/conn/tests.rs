@@ -4,7 +4,7 @@ use super::serve;
 use crate::http::client::Client;
 use crate::http::fixture::Site;
 use crate::http::service::Service;
-use crate::net::{Peer, Stream};
+use crate::net::Peer;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -37,7 +37,7 @@ async fn ask(service: &Rc<Service>, request: &str) -> String {
     let (mut near, far) = UnixStream::pair().unwrap();
     let peer = Peer::Inet(([127, 0, 0, 1], 40000).into());
     let bound = std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into();
-    let client = Rc::new(Client::new(1, Stream::Unix(far), peer, bound));
+    let client = Rc::new(Client::new(1, far.into(), peer, bound));
     let mut answer = String::new();
     let talk = async {
         near.write_all(request.as_bytes()).await.unwrap();

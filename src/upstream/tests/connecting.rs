@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::{group, local, server};
-use crate::net::{Address, Stream};
+use crate::net::Address;
 use crate::upstream::{Group, GroupSpec, KeepaliveSpec, NoPeer, ServerSpec, Stage, connect};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -24,8 +24,7 @@ fn connects_without_delaying_small_writes() {
         let (listener, address) = listener().await;
         let local = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
         let stream = connect(&address, SOON, Some(local)).await.unwrap();
-        let Stream::Tcp(tcp) = &stream else { unreachable!() };
-        assert!(tcp.nodelay().unwrap());
+        assert!(socket2::SockRef::from(&stream).tcp_nodelay().unwrap());
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.ip(), local.ip());
         assert_ne!(peer.port(), 0);
