@@ -92,7 +92,7 @@ impl Client {
     pub fn stand_in(&self) -> io::Result<Self> {
         let (stream, _) = std::os::unix::net::UnixStream::pair()?;
         stream.set_nonblocking(true)?;
-        let stream = Stream::Unix(UnixStream::from_std(stream)?);
+        let stream = Stream::from(UnixStream::from_std(stream)?);
         let client = Self::new(self.number, stream, self.peer, self.bound.clone());
         let client = Self {
             local: OnceCell::from(self.local().clone()),
