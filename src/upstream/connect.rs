@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Type};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::net::{Address, Stream};
@@ -88,13 +88,23 @@ impl From<ConnectError> for io::Error {
     }
 }
 
-/// Connects without delaying small writes (`TCP_NODELAY`), from `local` if given.
+/// What a TCP socket is set up with before it connects; the system's choice where `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Where it connects from.
+    pub local: Option<SocketAddr>,
+    /// Sizes of its buffers, in bytes.
+    pub receive: Option<usize>,
+    pub send: Option<usize>,
+}
+
+/// Connects without delaying small writes (`TCP_NODELAY`).
 pub async fn connect(
     address: &Address,
     timeout: Duration,
-    local: Option<SocketAddr>,
+    socket: &SocketOptions,
 ) -> Result<Stream, ConnectError> {
-    let stream = begin(address, local)?;
+    let stream = begin(address, socket)?;
     match tokio::time::timeout(timeout, finish(&stream)).await {
         Ok(Ok(())) => Ok(stream),
         Ok(Err(error)) => Err(ConnectError::new(Stage::Wait, error, address)),
@@ -105,14 +115,15 @@ pub async fn connect(
     }
 }
 
-fn begin(address: &Address, local: Option<SocketAddr>) -> Result<Stream, ConnectError> {
+fn begin(address: &Address, with: &SocketOptions) -> Result<Stream, ConnectError> {
     let fail = |stage| move |error| ConnectError::new(stage, error, address);
     let target = match address {
         Address::Inet(inet) => SockAddr::from(*inet),
         Address::Unix(path) => SockAddr::unix(path).map_err(fail(Stage::Connect))?,
     };
     let socket = open(target.domain()).map_err(fail(Stage::Socket))?;
-    if let (Address::Inet(_), Some(local)) = (address, local) {
+    with.size_buffers(&socket).map_err(fail(Stage::Socket))?;
+    if let (Address::Inet(_), Some(local)) = (address, with.local) {
         bind(&socket, local).map_err(|error| ConnectError::new(Stage::Bind, error, &local))?;
     }
     match socket.connect(&target) {
@@ -128,16 +139,23 @@ fn begin(address: &Address, local: Option<SocketAddr>) -> Result<Stream, Connect
     stream.map_err(fail(Stage::Socket))
 }
 
-fn open(domain: Domain) -> io::Result<Socket> {
+impl SocketOptions {
+    fn size_buffers(&self, socket: &socket2::Socket) -> io::Result<()> {
+        self.receive.map_or(Ok(()), |size| socket.set_recv_buffer_size(size))?;
+        self.send.map_or(Ok(()), |size| socket.set_send_buffer_size(size))
+    }
+}
+
+fn open(domain: Domain) -> io::Result<socket2::Socket> {
     let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new_raw(domain, kind, None)?;
+    let socket = socket2::Socket::new_raw(domain, kind, None)?;
     if domain != Domain::UNIX {
         socket.set_tcp_nodelay(true)?;
     }
     Ok(socket)
 }
 
-fn bind(socket: &Socket, local: SocketAddr) -> io::Result<()> {
+fn bind(socket: &socket2::Socket, local: SocketAddr) -> io::Result<()> {
     if local.port() == 0 {
         // Lets the kernel choose the port at connect(), when it knows the whole pair of addresses,
         // so that ports do not run out. A kernel without it still binds.

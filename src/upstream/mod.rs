@@ -21,7 +21,7 @@ mod view;
 mod watch;
 
 pub use balance::{Balance, NoPeer, Selection};
-pub use connect::{ConnectError, Stage, connect};
+pub use connect::{ConnectError, SocketOptions, Stage, connect};
 pub use peer::{Outcome, PeerRef};
 pub use pool::{Pool, Pooled, Tag};
 pub use spec::{GroupSpec, KeepaliveSpec, ServerSpec};

@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
@@ -19,6 +21,17 @@ use super::watch;
 /// certificates or a local address may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tag(pub usize);
+
+impl Tag {
+    /// The same settings with this local address.
+    #[must_use]
+    pub fn from(self, local: Option<SocketAddr>) -> Self {
+        let Some(local) = local else { return self };
+        let mut hasher = DefaultHasher::new();
+        (self.0, local).hash(&mut hasher);
+        Self(usize::try_from(hasher.finish()).unwrap_or(usize::MAX))
+    }
+}
 
 /// A connection that can carry another request.
 #[derive(Debug)]

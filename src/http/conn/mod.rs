@@ -7,7 +7,6 @@ mod begin;
 mod close;
 mod farewell;
 mod head;
-mod pace;
 mod pump;
 #[cfg(test)]
 mod tests;

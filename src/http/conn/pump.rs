@@ -4,13 +4,13 @@
 //! Must not know what feeds the body.
 
 use super::head::{self, Framing};
-use super::pace::Pace;
 use crate::http::body::Body;
 use crate::http::client::Client;
 use crate::http::h1::chunked;
 use crate::http::h1::head::Version;
 use crate::http::io::{self as stream_io, Deadline};
 use crate::http::modules::{connection, headers, limit_rate};
+use crate::http::pace::Pace;
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::log::Level;

@@ -227,14 +227,12 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "mp4_buffer_size" "mp4_max_buffer_size" "mp4_start_key_frame";
     // proxy
     HSL =>
-        "proxy_cookie_domain" "proxy_cookie_path" "proxy_cookie_flags" "proxy_store_access"
-        "proxy_bind" "proxy_socket_rcvbuf" "proxy_socket_sndbuf" "proxy_pass_trailers"
-        "proxy_force_ranges" "proxy_limit_rate" "proxy_cache_key" "proxy_cache_bypass"
+        "proxy_store_access" "proxy_pass_trailers" "proxy_force_ranges" "proxy_cache_key" "proxy_cache_bypass"
         "proxy_no_cache" "proxy_cache_valid" "proxy_cache_min_uses"
         "proxy_cache_max_range_offset" "proxy_cache_use_stale" "proxy_cache_methods"
         "proxy_cache_lock" "proxy_cache_lock_timeout" "proxy_cache_lock_age"
         "proxy_cache_revalidate" "proxy_cache_convert_head" "proxy_cache_background_update"
-        "proxy_ignore_headers" "proxy_ssl_session_reuse" "proxy_ssl_protocols"
+        "proxy_ssl_session_reuse" "proxy_ssl_protocols"
         "proxy_ssl_ciphers" "proxy_ssl_name" "proxy_ssl_server_name" "proxy_ssl_verify"
         "proxy_ssl_verify_depth" "proxy_ssl_trusted_certificate" "proxy_ssl_crl"
         "proxy_ssl_certificate" "proxy_ssl_certificate_key" "proxy_ssl_certificate_cache"

@@ -3,11 +3,11 @@
 //! Must not slow anything down; `conn` does, by these values.
 
 use super::inherit;
-use crate::conf::{Args, Directive, Error, Row, Word, values};
+use crate::conf::{Args, Row, Word};
 use crate::http::draft::{HSLI, Scope, row};
 use crate::http::finish::Finish;
 use crate::http::request::Request;
-use crate::http::template::Template;
+use crate::http::size::Size;
 use crate::http::vars::Variable;
 use std::io::Write;
 
@@ -25,13 +25,6 @@ pub struct Conf {
     after: Size,
 }
 
-/// Bytes, known now or for each request.
-#[derive(Debug)]
-enum Size {
-    Known(u64),
-    Asked(Template),
-}
-
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer; rate, after);
@@ -42,53 +35,20 @@ impl Draft {
     }
 }
 
-impl Size {
-    fn new(word: Option<&Word>, cx: &mut Finish) -> Self {
-        let Some(word) = word else { return Self::Known(0) };
-        match values::parse_size(&word.text) {
-            Some(size) => Self::Known(size),
-            None => Self::Asked(cx.template(word)),
-        }
-    }
-
-    /// nginx takes a value that is no size for 0, and says so.
-    fn value(&self, req: &Request) -> u64 {
-        let template = match self {
-            Self::Known(size) => return *size,
-            Self::Asked(template) => template,
-        };
-        let text = template.value(req);
-        values::parse_size(&text).unwrap_or_else(|| {
-            req.log_error(format_args!("invalid size \"{}\"", String::from_utf8_lossy(&text)));
-            0
-        })
-    }
-}
-
-fn set(slot: &mut Option<Word>, dir: &Directive) -> Result<(), Error> {
-    values::once(slot, dir)?;
-    let word = dir.arg(0);
-    if !word.text.contains(&b'$') && values::parse_size(&word.text).is_none() {
-        return Err(values::verdict(dir, "invalid value"));
-    }
-    *slot = Some(word.clone());
-    Ok(())
-}
-
 pub static ROWS: &[Row<Scope>] = &[
     row(
         "limit_rate",
         HSLI,
         Args::Exactly(1),
         "Bytes a second that an answer may take; 0 (default) is no limit.",
-        |scope, dir, _| set(&mut scope.drafts.limit_rate.rate, dir),
+        |scope, dir, _| Size::read(&mut scope.drafts.limit_rate.rate, dir),
     ),
     row(
         "limit_rate_after",
         HSLI,
         Args::Exactly(1),
         "Bytes of an answer that go before its rate is limited (default 0).",
-        |scope, dir, _| set(&mut scope.drafts.limit_rate.after, dir),
+        |scope, dir, _| Size::read(&mut scope.drafts.limit_rate.after, dir),
     ),
 ];
 

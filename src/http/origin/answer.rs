@@ -6,6 +6,7 @@ use crate::http::client::Client;
 use crate::http::h1::chunked::Decoder;
 use crate::http::h1::framing::Length;
 use crate::http::io::{self as stream_io, Deadline};
+use crate::http::pace::Pace;
 use crate::http::passage::Passage;
 use crate::http::request_body::RequestBody;
 use crate::net::Stream;
@@ -51,6 +52,8 @@ pub struct Answer {
     exchange: Option<Exchange>,
     plan: Option<Plan>,
     rest: Rest,
+    /// `proxy_limit_rate`.
+    pace: Option<Pace>,
     deadline: Deadline,
     /// Body bytes so far, framing undone.
     pub length: u64,
@@ -94,6 +97,7 @@ impl Answer {
             exchange: Some(exchange),
             plan: Some(plan),
             rest,
+            pace: None,
             length: 0,
             ended: None,
             trouble: None,
@@ -102,6 +106,16 @@ impl Answer {
             answer.end();
         }
         answer
+    }
+
+    /// Reads no more than this many bytes a second from now on; 0 is any number.
+    pub fn pace(&mut self, rate: u64) {
+        if rate == 0 {
+            return;
+        }
+        let mut pace = Pace::new(rate, 0, Instant::now());
+        pace.wrote(self.exchange.as_ref().map_or(0, |exchange| exchange.unused().len()));
+        self.pace = Some(pace);
     }
 
     /// Goes on with a request that was still being sent when its answer began. An error means that
@@ -267,6 +281,14 @@ impl Answer {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(Ok(())) };
         let Exchange { stream, input, received, gushes, .. } = exchange;
         let mut room = room;
+        if let Some(pace) = &mut self.pace {
+            let Poll::Ready(allowed) = pace.poll(cx) else {
+                // The upstream is not slow: it is not asked.
+                self.deadline.restart();
+                return Poll::Pending;
+            };
+            room = room.min(allowed);
+        }
         let got = match &mut self.rest {
             Rest::Left(left) => {
                 room = room.min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -286,7 +308,10 @@ impl Answer {
             Poll::Ready(Ok(0)) => Poll::Ready(self.closed()),
             Poll::Ready(Ok(n)) => {
                 *received += n as u64;
-                *gushes = n == room;
+                *gushes = n == room && self.pace.is_none();
+                if let Some(pace) = &mut self.pace {
+                    pace.wrote(n);
+                }
                 self.received += n as u64;
                 Poll::Ready(Ok(()))
             }

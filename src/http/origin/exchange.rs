@@ -45,6 +45,8 @@ pub enum Failure {
     TimedOut,
     /// What came is no HTTP answer that can be passed on; nginx's sentence.
     Invalid(String),
+    /// It lies here, and has been logged: another server would not help.
+    Here,
     /// The client went away.
     ClientGone,
     /// The client's body could not be read.

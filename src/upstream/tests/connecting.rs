@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::{group, local, server};
 use crate::net::Address;
-use crate::upstream::{Group, GroupSpec, KeepaliveSpec, NoPeer, ServerSpec, Stage, connect};
+use crate::upstream::{
+    Group, GroupSpec, KeepaliveSpec, NoPeer, ServerSpec, SocketOptions, Stage, connect,
+};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -23,7 +25,8 @@ fn connects_without_delaying_small_writes() {
     local(async {
         let (listener, address) = listener().await;
         let local = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
-        let stream = connect(&address, SOON, Some(local)).await.unwrap();
+        let with = SocketOptions { local: Some(local), ..SocketOptions::default() };
+        let stream = connect(&address, SOON, &with).await.unwrap();
         assert!(socket2::SockRef::from(&stream).tcp_nodelay().unwrap());
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.ip(), local.ip());
@@ -36,7 +39,7 @@ fn a_refusal_reads_as_in_nginx() {
     local(async {
         let (listener, address) = listener().await;
         drop(listener);
-        let error = connect(&address, SOON, None).await.unwrap_err();
+        let error = connect(&address, SOON, &SocketOptions::default()).await.unwrap_err();
         assert_eq!(error.to_string(), "connect() failed (111: Connection refused)");
         assert_eq!((error.stage, error.is_ordinary()), (Stage::Wait, true));
         assert_eq!(std::io::Error::from(error).raw_os_error(), Some(libc::ECONNREFUSED));
@@ -47,7 +50,7 @@ fn a_refusal_reads_as_in_nginx() {
 fn a_missing_unix_socket_reads_as_in_nginx() {
     local(async {
         let address = Address::Unix("/nowhere/x.sock".into());
-        let error = connect(&address, SOON, None).await.unwrap_err();
+        let error = connect(&address, SOON, &SocketOptions::default()).await.unwrap_err();
         let expected = "connect() to unix:/nowhere/x.sock failed (2: No such file or directory)";
         assert_eq!(error.to_string(), expected);
         assert_eq!((error.stage, error.is_ordinary()), (Stage::Connect, false));
@@ -59,7 +62,13 @@ fn a_foreign_local_address_is_our_fault() {
     local(async {
         let (_listener, address) = listener().await;
         let local = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 1), 0));
-        let error = connect(&address, SOON, Some(local)).await.unwrap_err();
+        let error = connect(
+            &address,
+            SOON,
+            &SocketOptions { local: Some(local), ..SocketOptions::default() },
+        )
+        .await
+        .unwrap_err();
         assert_eq!(error.stage, Stage::Bind);
         assert!(error.to_string().starts_with("bind(203.0.113.1:0) failed (99: "));
     });
@@ -77,7 +86,7 @@ fn silence_times_out() {
         let address = Address::Inet(socket.local_addr().unwrap().as_socket().unwrap());
         let mut open = Vec::new();
         let error = loop {
-            match connect(&address, Duration::from_millis(100), None).await {
+            match connect(&address, Duration::from_millis(100), &SocketOptions::default()).await {
                 Ok(stream) => open.push(stream),
                 Err(error) => break error,
             }

@@ -36,8 +36,13 @@ impl Bench {
 
     /// A new connection and the origin's end of it.
     async fn connect(&self, peer: &PeerRef) -> (Pooled, UnixStream) {
-        let stream =
-            crate::upstream::connect(peer.address(), Duration::from_secs(5), None).await.unwrap();
+        let stream = crate::upstream::connect(
+            peer.address(),
+            Duration::from_secs(5),
+            &crate::upstream::SocketOptions::default(),
+        )
+        .await
+        .unwrap();
         let number: usize = match peer.address() {
             Address::Unix(path) => {
                 path.strip_prefix(self.directory.path()).unwrap().to_str().unwrap().parse().unwrap()

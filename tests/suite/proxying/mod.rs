@@ -3,6 +3,7 @@
 use crate::support::{Origin, Server, Setup};
 
 mod aborts;
+mod answers;
 mod bodies;
 mod desync;
 mod headers;

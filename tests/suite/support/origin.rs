@@ -144,6 +144,11 @@ fn accept<S>(
 }
 
 impl Peer {
+    /// The address the connection comes from.
+    pub fn from(&self) -> SocketAddr {
+        self.stream.peer_addr().expect("an address")
+    }
+
     /// The address the connection was made to.
     pub fn address(&self) -> SocketAddr {
         self.stream.local_addr().expect("an address")

@@ -1,5 +1,7 @@
 //! Owns what the proxy directives say, and their defaults: nginx 1.31's.
 
+use super::bind::{self, Bind, BindDraft};
+use super::cookies::{Cookies, CookiesDraft};
 use super::redirect::{Redirects, RedirectsDraft};
 use super::request::{Fields, field_set};
 use super::retry;
@@ -7,7 +9,9 @@ use super::target::{Pass, PassDraft};
 use crate::conf::Word;
 use crate::http::finish::Finish;
 use crate::http::modules::inherit;
+use crate::http::size::Size;
 use crate::http::template::Template;
+use crate::upstream::SocketOptions;
 use std::time::Duration;
 
 /// The version spoken to upstreams.
@@ -43,6 +47,12 @@ pub struct Draft {
     pub(super) method: Option<Word>,
     pub(super) set_body: Option<Word>,
     pub(super) socket_keepalive: Option<bool>,
+    pub(super) rcvbuf: Option<u64>,
+    pub(super) sndbuf: Option<u64>,
+    pub(super) bind: Option<BindDraft>,
+    pub(super) cookies: CookiesDraft,
+    pub(super) limit_rate: Option<Word>,
+    pub(super) ignore_headers: Option<u32>,
 }
 
 /// In force.
@@ -74,6 +84,15 @@ pub struct Conf {
     pub(super) method: Option<Template>,
     pub(super) set_body: Option<Template>,
     pub(super) socket_keepalive: bool,
+    /// Sizes of the socket's buffers; its address is `bind`.
+    pub(super) socket: SocketOptions,
+    pub(super) bind: Bind,
+    /// `None` where cookies pass as they are.
+    pub(super) cookies: Option<Cookies>,
+    /// Bytes a second read from an upstream; 0 for any.
+    pub(super) limit_rate: Size,
+    /// Fields of answers that ask something of us and are not listened to.
+    pub(super) ignored: u32,
 }
 
 /// nginx's default for all three times.
@@ -91,8 +110,10 @@ impl Draft {
             set_header, hide_header, pass_header, http_version, connect_timeout, send_timeout,
             read_timeout, next_upstream, next_tries, next_timeout, redirects, buffering,
             request_buffering, buffer_size, buffers, intercept_errors, ignore_abort,
-            pass_request_headers, pass_request_body, method, set_body, socket_keepalive,
+            pass_request_headers, pass_request_body, method, set_body, socket_keepalive, rcvbuf,
+            sndbuf, bind, limit_rate, ignore_headers,
         );
+        self.cookies.inherit(&outer.cookies);
     }
 
     /// Whether requests are passed on from here.
@@ -132,6 +153,15 @@ impl Draft {
             method: self.method.as_ref().map(|word| cx.template(word)),
             set_body: self.set_body.as_ref().map(|word| cx.template(word)),
             socket_keepalive: self.socket_keepalive.unwrap_or(false),
+            socket: SocketOptions {
+                local: None,
+                receive: self.rcvbuf.map(bytes),
+                send: self.sndbuf.map(bytes),
+            },
+            bind: bind::finish(self.bind.as_ref(), cx),
+            cookies: self.cookies.finish(cx),
+            limit_rate: Size::new(self.limit_rate.as_ref(), cx),
+            ignored: self.ignore_headers.unwrap_or(0),
             pass,
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Must not know sockets; `origin` carries the exchange.
 
+mod bind;
 mod conf;
+mod cookies;
 mod pass;
 mod redirect;
 mod reply;

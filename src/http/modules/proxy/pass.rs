@@ -2,7 +2,7 @@
 
 use super::conf::{Conf, HttpVersion};
 use super::request::{self, Announced};
-use super::target::{Chosen, Pass};
+use super::target::Chosen;
 use super::{reply, retry};
 use crate::http::client::Client;
 use crate::http::h1::framing::{self, Length};
@@ -16,19 +16,22 @@ use crate::http::request_body::RequestBody;
 use crate::http::spool::Spool;
 use crate::http::whole_body;
 use crate::log::Level;
-use crate::upstream::{self, Outcome, PeerRef, Selection};
+use crate::upstream::{self, Outcome, PeerRef, Selection, Tag};
+use std::net::SocketAddr;
 use std::time::Instant;
 use tokio::time::Instant as Now;
 
 /// A request being passed on.
 struct Course<'a> {
     conf: &'a Conf,
-    pass: &'a Pass,
     chosen: Chosen,
     /// Head of the request, the same for every server; a set body stands behind it.
     head: Vec<u8>,
     streamed: bool,
     chunked: bool,
+    /// Where connections come from (`proxy_bind`), and whose connections may be used again.
+    local: Option<SocketAddr>,
+    tag: Tag,
     began: Instant,
 }
 
@@ -75,8 +78,10 @@ pub async fn run(req: &mut Request) -> Stop {
         return Stop::Status(500);
     }
     let chunked = streamed && req.body.chunked;
+    let local = conf.bind.value(req);
     let mut course = Course {
-        conf, pass, chosen, head: Vec::with_capacity(512), streamed, chunked, began: Instant::now(),
+        conf, chosen, head: Vec::with_capacity(512), streamed, chunked, local,
+        tag: pass.tag.from(local), began: Instant::now(),
     };
     course.write_head(req, &target);
     req.upstream_target = target;
@@ -160,7 +165,7 @@ impl Course<'_> {
     /// One server: a kept connection or a new one, the request, the head of its answer.
     async fn attempt(&self, req: &mut Request, peer: PeerRef) -> Attempt {
         let pool = self.chosen.group.pool();
-        let kept = pool.take(&peer, self.pass.tag);
+        let kept = pool.take(&peer, self.tag);
         let (stream, requests, since, kept) = match kept {
             Some(pooled) => (pooled.stream, pooled.requests + 1, pooled.since, true),
             None => match self.connect(req, &peer).await {
@@ -185,7 +190,8 @@ impl Course<'_> {
     }
 
     async fn connect(&self, req: &Request, peer: &PeerRef) -> Result<crate::net::Stream, Failure> {
-        let connecting = upstream::connect(peer.address(), self.conf.connect_timeout, None);
+        let socket = upstream::SocketOptions { local: self.local, ..self.conf.socket };
+        let connecting = upstream::connect(peer.address(), self.conf.connect_timeout, &socket);
         let client = req.client.clone();
         let watch = !self.conf.ignore_abort && self.streamed_done(req);
         let connected = or_gone(connecting, &client, watch).await?;
@@ -200,6 +206,9 @@ impl Course<'_> {
             Err(error) => {
                 let level = if error.is_ordinary() { Level::Error } else { Level::Crit };
                 req.log(level, format_args!("{error} while connecting to upstream"));
+                if matches!(error.stage, upstream::Stage::Socket | upstream::Stage::Bind) {
+                    return Err(Failure::Here);
+                }
                 Err(Failure::Error(String::new()))
             }
         }
@@ -286,7 +295,7 @@ impl Course<'_> {
             read_timeout: self.conf.read_timeout,
             group: self.chosen.group.clone(),
             peer: on.peer,
-            tag: self.pass.tag,
+            tag: self.tag,
             passage: req.guest.passage.take(),
             requests: on.requests,
             since: on.since,
@@ -338,6 +347,10 @@ impl Course<'_> {
             Failure::Error(_) => (retry::ERROR, 502),
             Failure::TimedOut => (retry::TIMEOUT, 504),
             Failure::Invalid(_) => (retry::INVALID_HEADER, 502),
+            Failure::Here => {
+                end_try(req, 500);
+                return Some(Stop::Status(500));
+            }
             Failure::ClientGone => {
                 end_try(req, 499);
                 return Some(reply::client_gone(req));

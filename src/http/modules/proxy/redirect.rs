@@ -19,9 +19,13 @@ pub enum RuleDraft {
 #[derive(Debug, Clone, Default)]
 pub struct RedirectsDraft(pub Option<Vec<RuleDraft>>);
 
+/// What a value must be for a rule to change it.
 #[derive(Debug)]
-enum From {
+pub(super) enum From {
+    /// It begins so; the rest stays.
     Prefix(Template),
+    /// It is this domain, with or without a dot before it, which stays.
+    Domain(Template),
     Regex(Regex),
 }
 
@@ -71,7 +75,8 @@ fn compile(rule: &RuleDraft, pass: Option<&PassDraft>, cx: &mut Finish) -> Optio
     }
 }
 
-fn apply(req: &Request, from: &From, to: &Template, value: &[u8]) -> Option<Vec<u8>> {
+/// What the rule makes of the value, if it is for it.
+pub(super) fn apply(req: &Request, from: &From, to: &Template, value: &[u8]) -> Option<Vec<u8>> {
     match from {
         From::Prefix(prefix) => {
             let prefix = prefix.value(req);
@@ -79,6 +84,15 @@ fn apply(req: &Request, from: &From, to: &Template, value: &[u8]) -> Option<Vec<
             let mut out = Vec::with_capacity(value.len());
             to.append(req, &mut out);
             out.extend_from_slice(rest);
+            Some(out)
+        }
+        From::Domain(domain) => {
+            let bare = value.strip_prefix(b".").unwrap_or(value);
+            if !bare.eq_ignore_ascii_case(&domain.value(req)) {
+                return None;
+            }
+            let mut out = value[..value.len() - bare.len()].to_vec();
+            to.append(req, &mut out);
             Some(out)
         }
         From::Regex(regex) => {

@@ -13,18 +13,37 @@ use crate::http::route;
 use crate::http::uri;
 use crate::log::Level;
 
+const REDIRECT: u32 = 1;
+const LIMIT_RATE: u32 = 1 << 1;
+const BUFFERING: u32 = 1 << 2;
+
+/// The words of `proxy_ignore_headers`; those without a bit mean something to a cache only.
+pub const IGNORED: &[(&str, u32)] = &[
+    ("X-Accel-Redirect", REDIRECT),
+    ("X-Accel-Limit-Rate", LIMIT_RATE),
+    ("X-Accel-Buffering", BUFFERING),
+    ("X-Accel-Charset", 0),
+    ("X-Accel-Expires", 0),
+    ("Expires", 0),
+    ("Cache-Control", 0),
+    ("Set-Cookie", 0),
+    ("Vary", 0),
+];
+
 /// Turns an upstream's answer into the client's.
 pub fn prepare(
     req: &mut Request,
     conf: &Conf,
     mut from: UpstreamReply,
-    answer: Answer,
+    mut answer: Answer,
 ) -> Stop {
     req.upstream_headers = std::mem::take(&mut from.head.headers);
-    if let Some(rate) = req.upstream_headers.get(Name::XAccelLimitRate).and_then(values::parse_number) {
+    let heeds = |field: u32| conf.ignored & field == 0;
+    let rate = req.upstream_headers.get(Name::XAccelLimitRate).filter(|_| heeds(LIMIT_RATE));
+    if let Some(rate) = rate.and_then(values::parse_number) {
         req.limit_rate = Some(rate);
     }
-    if let Some(stop) = accel_redirect(req) {
+    if heeds(REDIRECT) && let Some(stop) = accel_redirect(req) {
         answer.dismiss();
         return stop;
     }
@@ -39,12 +58,16 @@ pub fn prepare(
         answer.dismiss();
         return intercepted(req, status);
     }
+    let buffering = buffering(req, conf);
+    if buffering {
+        answer.pace(conf.limit_rate.value(req));
+    }
     let mut reply = Reply {
         status,
         reason: Some(std::mem::take(&mut from.head.status_line)),
         unwatched: conf.ignore_abort,
-        unbuffered: !conf.buffering,
-        window: if conf.buffering { conf.window } else { conf.buffer_size },
+        unbuffered: !buffering,
+        window: if buffering { conf.window } else { conf.buffer_size },
         ..Reply::default()
     };
     copy_fields(req, conf, &mut reply);
@@ -54,6 +77,16 @@ pub fn prepare(
     reply.body = Body::Upstream(Box::new(answer));
     req.reply = reply;
     Stop::Reply
+}
+
+/// Whether the answer is read ahead of the client; the upstream may know better than the configuration.
+fn buffering(req: &Request, conf: &Conf) -> bool {
+    let said = req.upstream_headers.get(Name::XAccelBuffering).filter(|_| conf.ignored & BUFFERING == 0);
+    match said {
+        Some(word) if word.eq_ignore_ascii_case(b"yes") => true,
+        Some(word) if word.eq_ignore_ascii_case(b"no") => false,
+        _ => conf.buffering,
+    }
 }
 
 /// `proxy_intercept_errors`: the status goes to `error_page`; a challenge stays with it.
@@ -97,6 +130,10 @@ fn copy_fields(req: &Request, conf: &Conf, reply: &mut Reply) {
                 None => reply.headers.push_field(field),
             },
             Name::Refresh => match conf.redirects.refresh(req, field.value) {
+                Some(value) => reply.headers.push(field.name, &value),
+                None => reply.headers.push_field(field),
+            },
+            Name::SetCookie => match conf.cookies.as_ref().and_then(|c| c.rewrite(req, field.value)) {
                 Some(value) => reply.headers.push(field.name, &value),
                 None => reply.headers.push_field(field),
             },
@@ -198,6 +235,6 @@ pub fn log_failure(req: &Request, why: &Failure, sent: bool) {
         Failure::TimedOut => {
             req.log_error(format_args!("upstream timed out (110: Connection timed out) while {doing}"));
         }
-        Failure::ClientGone | Failure::Body(_) => {}
+        Failure::Here | Failure::ClientGone | Failure::Body(_) => {}
     }
 }

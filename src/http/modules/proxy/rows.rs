@@ -1,10 +1,14 @@
 //! Owns the table of the proxy directives.
 
+use super::bind;
 use super::conf::HttpVersion;
+use super::cookies;
 use super::redirect::{RedirectsDraft, RuleDraft};
+use super::reply;
 use super::retry;
 use super::target::PassDraft;
 use crate::conf::{Args, Contexts, Directive, Error, Row, values};
+use crate::http::size::Size;
 use crate::http::draft::{HSL, Scope, no_effect, row};
 
 const PASS: Contexts =
@@ -104,6 +108,35 @@ pub static ROWS: &[Row<Scope>] = &[
     }),
     row("proxy_socket_keepalive", HSL, Args::Flag, "Whether TCP keep-alive probes are sent to upstreams (default off).", |s, dir, _| {
         values::flag(&mut s.drafts.proxy.socket_keepalive, dir)
+    }),
+    row("proxy_socket_rcvbuf", HSL, Args::Exactly(1), "Size of the receive buffer of sockets to upstreams (default: the system's).", |s, dir, _| {
+        values::size(&mut s.drafts.proxy.rcvbuf, dir)
+    }),
+    row("proxy_socket_sndbuf", HSL, Args::Exactly(1), "Size of the send buffer of sockets to upstreams (default: the system's).", |s, dir, _| {
+        values::size(&mut s.drafts.proxy.sndbuf, dir)
+    }),
+    row("proxy_bind", HSL, Args::Between(1, 2), "The address that connections to upstreams come from, or `off`; `transparent` is not supported yet.", |s, dir, _| {
+        bind::read(&mut s.drafts.proxy.bind, dir)
+    }),
+    row("proxy_cookie_domain", HSL, Args::Between(1, 2), "Rewrites the domain of cookies that answers set: `off`, or from and to.", |s, dir, _| {
+        cookies::read(&mut s.drafts.proxy.cookies.domain, dir, |dir| (dir.arg(0).clone(), dir.arg(1).clone()))
+    }),
+    row("proxy_cookie_path", HSL, Args::Between(1, 2), "Rewrites the path of cookies that answers set: `off`, or from and to.", |s, dir, _| {
+        cookies::read(&mut s.drafts.proxy.cookies.path, dir, |dir| (dir.arg(0).clone(), dir.arg(1).clone()))
+    }),
+    row("proxy_cookie_flags", HSL, Args::Between(1, 4), "Flags of cookies that answers set: `off`, or a name and `[no]secure`, `[no]httponly`, `samesite=`, `nosamesite`.", |s, dir, _| {
+        cookies::read(&mut s.drafts.proxy.cookies.flags, dir, |dir| (dir.arg(0).clone(), dir.args[1..].to_vec()))
+    }),
+    row("proxy_limit_rate", HSL, Args::Exactly(1), "Bytes a second read from an upstream for one request; 0 is any (default).", |s, dir, _| {
+        Size::read(&mut s.drafts.proxy.limit_rate, dir)
+    }),
+    row("proxy_ignore_headers", HSL, Args::AtLeast(1), "Fields of answers that are not listened to: X-Accel-*, and those that only a cache would listen to.", |s, dir, env| {
+        let slot = &mut s.drafts.proxy.ignore_headers;
+        values::once(slot, dir)?;
+        let mut mask = 0;
+        values::mask(&mut mask, dir, reply::IGNORED, env)?;
+        *slot = Some(mask);
+        Ok(())
     }),
     no_effect("proxy_busy_buffers_size", HSL, "Without effect: what has been read goes out as soon as the client takes it."),
     no_effect("proxy_temp_path", HSL, "Without effect: an answer read ahead stays in memory, within proxy_buffers."),
