@@ -21,6 +21,7 @@ pub mod gate;
 pub mod groups;
 pub mod h1;
 pub mod headers;
+pub mod include;
 pub mod internal;
 pub mod io;
 pub mod lint;

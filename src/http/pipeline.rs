@@ -4,8 +4,8 @@
 
 use super::modules::compress;
 use super::modules::{
-    access, auth_request, blocks, client_body, connection, error_page, files, headers, index,
-    maintenance, mirror, not_modified, proxy, range, realip, redirect, rewrite, stub_status,
+    access, addition, auth_request, blocks, client_body, connection, error_page, files, headers,
+    index, maintenance, mirror, not_modified, proxy, range, realip, redirect, rewrite, stub_status,
     try_files,
 };
 use super::phase::{Phase, Stop};
@@ -198,11 +198,13 @@ async fn content(req: &mut Request) -> Stop {
 fn filters(req: &mut Request) -> Phase {
     error_page::keep_status(req);
     if !req.is_main() {
+        compress::gunzip(req);
         return Ok(());
     }
     not_modified::run(req)?;
     headers::run(req);
     compress::gunzip(req);
+    addition::run(req);
     compress::run(req);
     range::run(req)?;
     req.reply.bare_of_content();

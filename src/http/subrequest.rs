@@ -42,6 +42,7 @@ pub fn new(parent: &Request, uri: &[u8], args: &[u8]) -> Option<Request> {
     sub.method = Method::Get;
     sub.uri = uri.to_vec();
     sub.args = args.to_vec();
+    sub.body = parent.body.share();
     sub.slots = parent.slots.share();
     sub.id = OnceCell::from(*variables::made_id(parent));
     sub.internal = true;

@@ -125,9 +125,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
             not_always,
         ),
     ]
-    // addition
-    HSL =>
-        "add_before_body" "add_after_body" "addition_types";
     // auth_basic
     HSL =>
         "auth_basic_user_file";

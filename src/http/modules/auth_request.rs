@@ -13,6 +13,7 @@ use crate::http::opinion::Opinion;
 use crate::http::phase::Stop;
 use crate::http::pipeline::Verdict;
 use crate::http::request::Request;
+use crate::http::request_body::RequestBody;
 use crate::http::subrequest;
 use crate::http::template::Template;
 use crate::http::vars::Variable;
@@ -100,6 +101,7 @@ pub async fn judge(req: &mut Request) -> Opinion {
     let conf = &snapshot.conf(req.location).auth_request;
     let Some(uri) = &conf.uri else { return Opinion::None };
     let Some(mut sub) = subrequest::header_only(req, uri, b"") else { return Opinion::Refuse(500) };
+    sub.body = RequestBody::default();
     let verdict = subrequest::run(&mut sub).await;
     subrequest::dismiss(&mut sub).await;
     if verdict == Verdict::Close {

@@ -94,7 +94,6 @@ pub async fn run(req: &mut Request) -> Phase {
         let sub = subrequest::header_only(req, uri, &req.args);
         let mut sub = sub.ok_or(Stop::Status(500))?;
         sub.method = req.method;
-        sub.body = req.body.share();
         match req.live.background.begin(sub) {
             Err(Refusal::TooMany { first: true }) => {
                 req.log(Level::Warn, format_args!("too many mirrored requests are under way, some are skipped"));

@@ -2,6 +2,7 @@
 
 use crate::support::{Server, Setup};
 
+mod additions;
 mod auth;
 mod mirrors;
 

@@ -15,7 +15,8 @@ pub fn run(req: &mut Request) {
     if !conf.gunzip || !coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip")) {
         return;
     }
-    let takes = permit::takes_gzip(req, conf);
+    // Inside of another body it must be plain.
+    let takes = req.is_main() && permit::takes_gzip(req, conf);
     let reply = &mut req.reply;
     reply.varies = true;
     if takes {
