@@ -73,9 +73,10 @@ impl Include {
     ) -> Poll<io::Result<bool>> {
         ready!(self.poll_head(cx))?;
         let State::Reading(sub) = &mut self.0 else { return Poll::Ready(Ok(false)) };
-        let filled = match sub.header_only() {
-            true => Ok(false),
-            false => ready!(sub.reply.body.poll_fill(out, room, cx)),
+        let filled = if sub.header_only() {
+            Ok(false)
+        } else {
+            ready!(sub.reply.body.poll_fill(out, room, cx))
         };
         if !matches!(filled, Ok(true)) {
             sub.settle_try();
