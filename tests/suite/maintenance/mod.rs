@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{OK, Origin, Response, Server, Setup, Site};
 
 mod answers;
+mod browser;
 mod bypass;
 mod exchanges;
 mod flags;

@@ -3,6 +3,7 @@
 //! Nothing in here sleeps. Every wait is for an event and ends, as a failure,
 //! at `DEADLINE`. Tests share nothing, so they run in parallel.
 
+mod browser;
 mod client;
 mod control;
 mod daemon;
@@ -29,6 +30,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+pub use browser::{Browser, Viewer};
 pub use client::{Client, End};
 pub use daemon::Daemon;
 pub use directory::Directory;
