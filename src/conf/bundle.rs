@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::World;
+use super::{Disk, World};
 
 /// What an encoded bundle starts with.
 const MAGIC: &[u8] = b"proxyd bundle\n";
@@ -17,6 +17,7 @@ const MAGIC: &[u8] = b"proxyd bundle\n";
 const FILE: u8 = b'f';
 const GLOB: u8 = b'g';
 const NAME: u8 = b'n';
+const KEPT: u8 = b'k';
 
 /// A failure that can be kept and given again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +93,36 @@ impl<W: World> World for Recording<W> {
         });
         self.bundle.resolve(name)
     }
+
+    fn kept(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        self.ask(question(KEPT, path.as_os_str().as_bytes()), |world| Ok(vec![world.kept(path)?]));
+        self.bundle.kept(path)
+    }
+}
+
+/// The outside, and what the configuration in force has had of it.
+pub struct Since {
+    pub now: Disk,
+    pub before: Bundle,
+}
+
+impl World for Since {
+    fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        self.now.read(path)
+    }
+
+    fn glob(&mut self, pattern: &str) -> io::Result<Vec<PathBuf>> {
+        self.now.glob(pattern)
+    }
+
+    fn resolve(&mut self, name: &str) -> io::Result<Vec<IpAddr>> {
+        self.now.resolve(name)
+    }
+
+    fn kept(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        // It may have been gone the last time as well.
+        self.before.read(path).or_else(|_| self.before.kept(path))
+    }
 }
 
 impl World for Bundle {
@@ -109,6 +140,11 @@ impl World for Bundle {
         let answer = self.answer(NAME, name.as_bytes())?;
         let texts = answer.iter().filter_map(|text| std::str::from_utf8(text).ok());
         Ok(texts.filter_map(|text| text.parse().ok()).collect())
+    }
+
+    fn kept(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let answer = self.answer(KEPT, path.as_os_str().as_bytes())?;
+        Ok(answer.first().cloned().unwrap_or_default())
     }
 }
 

@@ -13,7 +13,7 @@ pub mod table;
 pub mod values;
 pub mod world;
 
-pub use bundle::{Bundle, Recording};
+pub use bundle::{Bundle, Recording, Since};
 pub use diagnostics::{Error, Severity, render};
 pub use directive::{Directive, Word};
 pub use parser::{parse, parse_text};

@@ -13,6 +13,11 @@ pub trait World {
     fn glob(&mut self, pattern: &str) -> io::Result<Vec<PathBuf>>;
     /// The addresses of a host name, as getaddrinfo(3), each once.
     fn resolve(&mut self, name: &str) -> io::Result<Vec<IpAddr>>;
+    /// What a file was that is gone, as the configuration in force has it; for what had better be old
+    /// than missing. An error when there is none.
+    fn kept(&mut self, _path: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// The real thing.

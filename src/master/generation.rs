@@ -16,7 +16,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::event;
-use crate::conf::{Disk, Recording};
+use crate::conf::{Bundle as Recorded, Disk, Recording, Since};
 use crate::config::handover::{self, Header};
 use crate::config::{
     self, Doors, Loaded, LogTarget, Machine, NeededSwitch, Options, Process, Report,
@@ -86,7 +86,7 @@ impl Generation {
         base: Base<'_>,
         log: &ErrorLog,
     ) -> Result<Generation, Report> {
-        let mut world = Recording::new(Disk);
+        let mut world = Recording::new(Since { now: Disk, before: base.recorded() });
         let machine = machine();
         let loaded = config::load(&mut world, options, machine)?;
         let Machine { cpus, superuser, .. } = machine;
@@ -300,6 +300,14 @@ impl Base<'_> {
             }
             Base::Running(generation) => generation.sockets_at(address),
         }
+    }
+
+    /// What the configuration in use was read from, if it is known.
+    fn recorded(&self) -> Recorded {
+        let Base::Running(generation) = self else { return Recorded::default() };
+        let bytes = read_memfd(generation.config.as_fd()).ok();
+        let decoded = bytes.and_then(|bytes| handover::decode(&bytes).ok());
+        decoded.map(|(_, recorded)| recorded).unwrap_or_default()
     }
 
     fn bind_tries(&self) -> usize {

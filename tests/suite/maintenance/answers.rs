@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{OK, close, fetch, open, order, proxy, setup};
-use crate::support::{End, Origin, Setup};
+use crate::support::{End, Origin, Setup, is_reference};
 
 #[test]
 fn browsers_get_the_page_and_the_backend_nothing() {
@@ -155,11 +155,34 @@ fn a_page_of_ones_own_comes_with_what_it_needs() {
     }
     assert_eq!(server.get("/.maintenance/../maint/index.html").status, 503);
     assert_eq!(server.get("/healthz").text(), "fine");
-    // A reload that cannot have the page again is refused, and the one in memory stays.
+    // What the page needs cannot be had again: that reload is refused.
     server.allow("maint");
     let (code, _) = server.command(&["-s", "reload"]);
     assert_ne!(code, Some(0));
     assert_eq!(server.get("/").text(), "<link href=/.maintenance/css/m.css>");
+}
+
+/// In the night of a change a reload has better things to do than to miss a page.
+#[test]
+fn a_page_that_is_gone_is_kept_over_reloads() {
+    if is_reference() {
+        return;
+    }
+    let text = "server { listen %%listen%%; maintenance_page page.html; add_header X-Times 1; }";
+    let mut server = Setup::http(text).file("page.html", "mine").start();
+    server.allow("the page of before is kept");
+    close(&server);
+    std::fs::remove_file(server.path("page.html")).expect("removed");
+    for times in ["2", "3"] {
+        server.configure(&text.replace("X-Times 1", &format!("X-Times {times} always")));
+        let (code, messages) = server.command(&["-s", "reload"]);
+        assert_eq!(code, Some(0), "{messages}");
+        assert!(messages.contains("[warn]") && messages.contains("page.html"), "{messages}");
+        let page = server.get("/");
+        assert_eq!((page.status, page.text()), (503, "mine".to_owned()));
+    }
+    let (code, messages) = server.command(&["-t"]);
+    assert_eq!(code, Some(1), "it could not start again: {messages}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::http::modules::inherit;
 use crate::http::template::Template;
 use crate::zone::gates::{self, MAX_SWITCHES};
 use ipnet::IpNet;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
@@ -249,9 +250,28 @@ impl<T> File<T> {
 }
 
 impl File<Page> {
+    /// A page that is gone is no reason to refuse a reload in the night of a change: the last copy is
+    /// kept. It is missed at the next start.
     fn page(&self, cx: &mut Finish) -> Option<Arc<Page>> {
         let name = self.word.text.clone();
-        self.bytes(cx, |bytes| Page::new(bytes, &name))
+        let path = cx.env.full_path(&self.word.lossy());
+        let page = |bytes: &[u8]| Some(Arc::new(Page::new(bytes, &name)));
+        let read = || {
+            let error = match cx.env.world.read(&path) {
+                Ok(bytes) => return page(&bytes),
+                Err(error) => error,
+            };
+            let missing = cannot("open", &path, &error, &self.word);
+            let kept = cx.env.world.kept(&path).ok();
+            let Some(bytes) = kept.filter(|_| error.kind() == ErrorKind::NotFound) else {
+                cx.report(missing);
+                return None;
+            };
+            let message = format!("{}, the page of before is kept", missing.message);
+            cx.env.warn(self.word.error(message));
+            page(&bytes)
+        };
+        self.read.get_or_init(read).clone()
     }
 }
 
