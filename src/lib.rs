@@ -2,6 +2,7 @@
 //!
 //! The walls between these rooms are in `docs/architecture.md`; `tests/house.rs` enforces them.
 
+pub mod base64;
 pub mod cli;
 pub mod conf;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod ipc;
 pub mod log;
 pub mod master;
 pub mod net;
+pub mod password;
 pub mod signals;
 pub mod sys;
 pub mod token;

@@ -16,6 +16,8 @@ const WALLS: &[(&str, &[&str])] = &[
     ("version", &[]),
     ("sys", &[]),
     ("token", &[]),
+    ("base64", &[]),
+    ("password", &["base64", "sys"]),
     ("conf", &[]),
     ("log", &[]),
     ("signals", &["sys"]),
@@ -25,7 +27,13 @@ const WALLS: &[(&str, &[&str])] = &[
     ("handover", &["sys"]),
     ("dns", &[]),
     ("upstream", &["dns", "net", "zone"]),
-    ("http", &["conf", "dns", "log", "net", "token", "upstream", "version", "zone"]),
+    (
+        "http",
+        &[
+            "base64", "conf", "dns", "log", "net", "password", "token", "upstream", "version",
+            "zone",
+        ],
+    ),
     ("config", &["conf", "http", "log"]),
     ("worker", &["config", "http", "ipc", "log", "net", "signals", "sys", "upstream", "zone"]),
     ("control", &["sys", "version"]),

@@ -185,7 +185,6 @@ const WITHOUT: &[&str] = &[
     "http_charset",
     "http_ssi",
     "http_userid",
-    "http_auth_basic",
     "http_autoindex",
     "http_referer",
     "http_fastcgi",

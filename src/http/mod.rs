@@ -9,6 +9,7 @@ pub mod cidr;
 pub mod client;
 pub mod computed;
 pub mod conn;
+pub mod credentials;
 pub mod date;
 mod doors;
 pub mod draft;

@@ -5,9 +5,10 @@
 use super::modules::compress;
 use super::modules::{
     access, addition, auth_request, blocks, client_body, connection, error_page, files, headers,
-    index, maintenance, mirror, not_modified, proxy, range, realip, redirect, rewrite, stub_status,
+    index, maintenance, mirror, not_modified, proxy, range, redirect, rewrite, stub_status,
     try_files,
 };
+use super::modules::{auth_basic, realip};
 use super::phase::{Phase, Stop};
 use super::request::Request;
 use super::route::{self, Found};
@@ -167,11 +168,22 @@ async fn admit(req: &mut Request) -> Phase {
     if req.is_main() && req.conf().mirror.is_on() { mirror::run(req).await } else { Ok(()) }
 }
 
-/// nginx's access phase, in its order.
+/// nginx's access phase.
 async fn access(req: &mut Request) -> Phase {
+    let phase = hear(req).await;
+    access::delay(req, &phase).await?;
+    phase
+}
+
+/// Who has a say in it, in nginx's order.
+async fn hear(req: &mut Request) -> Phase {
     let mut hearing = access::Hearing::default();
     let opinion = access::judge(req);
     let mut over = hearing.hear(req, opinion)?;
+    if !over && req.conf().auth_basic.asks.is_some() {
+        let opinion = Box::pin(auth_basic::judge(req)).await;
+        over = hearing.hear(req, opinion)?;
+    }
     if !over && req.conf().auth_request.uri.is_some() {
         let opinion = auth_request::judge(req).await;
         over = hearing.hear(req, opinion)?;

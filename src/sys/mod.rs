@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod channel;
+pub mod crypt;
 mod daemon;
 pub mod exec;
 pub mod fds;

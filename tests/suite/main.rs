@@ -9,6 +9,7 @@ mod access;
 mod addresses;
 mod config_errors;
 mod crash;
+mod credentials;
 mod drain;
 mod filters;
 mod limits;

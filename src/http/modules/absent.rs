@@ -107,7 +107,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         flag_off("ssi", HSLI),
         flag_off("http2", HS),
         word_off("charset", HSLI),
-        word_off("auth_basic", HSL),
         word_off("proxy_cache", HSL),
         word_off("proxy_store", HSL),
         row(
@@ -125,9 +124,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
             not_always,
         ),
     ]
-    // auth_basic
-    HSL =>
-        "auth_basic_user_file";
     // autoindex
     HSL =>
         "autoindex_format" "autoindex_localtime" "autoindex_exact_size";
@@ -326,7 +322,7 @@ pub static ROWS: &[Row<Scope>] = rows! {
     HS =>
         "client_body_early_read";
     HSL =>
-        "auth_delay" "early_hints";
+        "early_hints";
     HSLI =>
         "post_action";
 };

@@ -9,18 +9,24 @@ use crate::http::draft::{HSL, Scope, row};
 use crate::http::finish::Finish;
 use crate::http::headers::Name;
 use crate::http::opinion::Opinion;
+use crate::http::io::Deadline;
 use crate::http::phase::{Phase, Stop};
 use crate::http::request::Request;
 use crate::http::vars::Variable;
+use crate::log::Level;
 use crate::net::Peer;
 use ipnet::IpNet;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::task::Poll;
+use std::time::Duration;
 
 /// As written.
 #[derive(Debug, Default, Clone)]
 pub struct Draft {
     rules: Option<Vec<Rule>>,
     satisfy_any: Option<bool>,
+    delay: Option<Duration>,
 }
 
 /// In force.
@@ -29,6 +35,8 @@ pub struct Conf {
     rules: Vec<Rule>,
     /// One module that allows is enough.
     satisfy_any: bool,
+    /// How long who has not been let in for want of credentials waits for that answer.
+    delay: Duration,
 }
 
 /// `allow` or `deny`.
@@ -47,13 +55,14 @@ enum Whom {
 
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
-        inherit!(self, outer; rules, satisfy_any);
+        inherit!(self, outer; rules, satisfy_any, delay);
     }
 
     pub fn finish(&self, _cx: &mut Finish) -> Conf {
         Conf {
             rules: self.rules.clone().unwrap_or_default(),
             satisfy_any: self.satisfy_any.unwrap_or(false),
+            delay: self.delay.unwrap_or_default(),
         }
     }
 }
@@ -85,6 +94,13 @@ pub static ROWS: &[Row<Scope>] = &[
             let choices = [("all", false), ("any", true)];
             values::choice(&mut scope.drafts.access.satisfy_any, dir, &choices)
         },
+    ),
+    row(
+        "auth_delay",
+        HSL,
+        Args::Exactly(1),
+        "How long an answer with 401 is held back, whatever the reason was; 0 by default.",
+        |scope, dir, _| values::msec(&mut scope.drafts.access.delay, dir),
     ),
 ];
 
@@ -125,6 +141,7 @@ impl Hearing {
             Opinion::Allow if any => {
                 // Challenges of those who refused before are not for a client that may pass.
                 req.reply.headers.remove(Name::WwwAuthenticate);
+                req.reply.headers.remove(Name::ProxyAuthenticate);
                 self.allowed = true;
             }
             // A challenge tells the client more than a plain no.
@@ -151,6 +168,29 @@ impl Hearing {
             _ => Ok(()),
         }
     }
+}
+
+/// `auth_delay`: who has to give credentials, or other ones, waits, so that the time until the answer
+/// says nothing about them.
+pub async fn delay(req: &mut Request, phase: &Phase) -> Phase {
+    let delay = req.conf().access.delay;
+    if delay.is_zero() || !matches!(phase, Err(Stop::Status(401 | 407))) {
+        return Ok(());
+    }
+    req.log(Level::Info, format_args!("delaying unauthorized request"));
+    let mut deadline = Deadline::after(delay);
+    let gone = poll_fn(|cx| match deadline.poll(cx) {
+        Poll::Ready(_) => Poll::Ready(false),
+        Poll::Pending if req.client.poll_gone(cx) => Poll::Ready(true),
+        Poll::Pending => Poll::Pending,
+    });
+    if gone.await {
+        req.log(Level::Info, format_args!("client prematurely closed connection"));
+        req.reply.status = 499;
+        req.keepalive = false;
+        return Err(Stop::Close);
+    }
+    Ok(())
 }
 
 /// What `allow` and `deny` say.

@@ -4,7 +4,6 @@
 
 mod answer;
 mod client;
-mod credentials;
 mod fields;
 mod process;
 mod request;

@@ -1,8 +1,8 @@
 //! Owns the variables of the request itself: its line, target, host, body, files and times.
 
-use super::{credentials, if_any, print, put, seconds};
+use super::{if_any, print, put, seconds};
+use crate::http::credentials;
 use crate::http::headers::Name;
-use crate::http::method::Method;
 use crate::http::request::Request;
 use crate::http::vars::push;
 use std::hash::{BuildHasher, RandomState};
@@ -80,12 +80,8 @@ pub(super) fn server_name(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
     put(out, &req.server().name)
 }
 
-/// CONNECT asks a proxy, and proxies have a field of their own.
 pub(super) fn remote_user(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
-    let connect = req.method == Method::Connect;
-    let field = if connect { Name::ProxyAuthorization } else { Name::Authorization };
-    let user = req.head.headers.get(field).and_then(credentials::user);
-    push(user.as_deref(), out)
+    push(credentials::of(req).as_ref().map(|given| &given.user[..]), out)
 }
 
 pub(super) fn content_length(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
