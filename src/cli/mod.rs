@@ -205,8 +205,15 @@ const WITHOUT: &[&str] = &[
 ];
 
 /// Modules that nginx leaves out unless it is told to have them; all of these are here.
-const WITH: &[&str] =
-    &["http_addition", "http_auth_request", "http_gunzip", "http_realip", "http_stub_status"];
+const WITH: &[&str] = &[
+    "http_addition",
+    "http_auth_request",
+    "http_gunzip",
+    "http_gzip_static",
+    "http_realip",
+    "http_stub_status",
+    "http_sub",
+];
 
 fn show_version(arguments: &Arguments, home: Home) {
     if arguments.configure {

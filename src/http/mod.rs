@@ -49,6 +49,7 @@ pub mod size;
 pub mod slots;
 pub mod snapshot;
 pub mod spool;
+pub mod static_file;
 pub mod subrequest;
 pub mod template;
 pub mod uri;

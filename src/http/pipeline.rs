@@ -2,13 +2,13 @@
 //!
 //! Must not know a protocol, and holds no code of a module: each line names one.
 
-use super::modules::compress;
 use super::modules::{
     access, addition, auth_request, blocks, client_body, connection, error_page, files, headers,
     index, maintenance, mirror, not_modified, proxy, range, redirect, rewrite, stub_status,
     try_files,
 };
 use super::modules::{auth_basic, realip};
+use super::modules::{compress, sub_filter};
 use super::phase::{Phase, Stop};
 use super::request::Request;
 use super::route::{self, Found};
@@ -202,6 +202,9 @@ async fn content(req: &mut Request) -> Stop {
     if let Err(stop) = index::run(req) {
         return stop;
     }
+    if let Err(stop) = compress::precompressed(req) {
+        return stop;
+    }
     files::run(req)
 }
 
@@ -217,6 +220,7 @@ fn filters(req: &mut Request) -> Phase {
     headers::run(req);
     compress::gunzip(req);
     addition::run(req);
+    sub_filter::run(req);
     compress::run(req);
     range::run(req)?;
     req.reply.bare_of_content();

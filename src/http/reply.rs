@@ -84,6 +84,10 @@ impl Reply {
         self.headers.remove(Name::LastModified);
     }
 
+    pub fn clear_etag(&mut self) {
+        self.headers.remove(Name::ETag);
+    }
+
     /// The same content in other bytes: a strong tag becomes weak, and what is no tag goes.
     pub fn weaken_etag(&mut self) {
         let Some(tag) = self.headers.get(Name::ETag) else { return };

@@ -58,6 +58,8 @@ pub struct Coded<C> {
     input: Vec<u8>,
     at: usize,
     state: State,
+    /// The last step of the coder was not done.
+    more: bool,
     /// What came is passed on even when the source has nothing more at the moment.
     flushes: bool,
 }
@@ -80,7 +82,7 @@ enum State {
 impl<C: Coder> Coded<C> {
     /// `flushes`: as `Reply::unbuffered` says.
     pub fn new(coder: C, flushes: bool) -> Self {
-        Self { coder, input: Vec::new(), at: 0, state: State::Clean, flushes }
+        Self { coder, input: Vec::new(), at: 0, state: State::Clean, more: false, flushes }
     }
 
     /// Takes the next piece from the source; pending when the source is and nothing has to be flushed.
@@ -109,7 +111,7 @@ impl<C: Coder> Filter for Coded<C> {
         room: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<bool>> {
-        if self.at == self.input.len() && matches!(self.state, State::Clean | State::Fed) {
+        if !self.more && matches!(self.state, State::Clean | State::Fed) {
             ready!(self.poll_input(source, cx))?;
         }
         let then = match self.state {
@@ -121,6 +123,7 @@ impl<C: Coder> Filter for Coded<C> {
         let input = self.input.get(self.at..).unwrap_or_default();
         let step = self.coder.code(input, then, out, room)?;
         self.at += step.taken;
+        self.more = !step.done;
         match self.state {
             State::Flushing if step.done => self.state = State::Clean,
             State::Ended if step.done => {

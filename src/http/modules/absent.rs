@@ -79,17 +79,6 @@ fn only_word_off(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Er
     Ok(())
 }
 
-/// Compressed files are never looked for: only `always` needs them.
-fn not_always(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
-    let mut always = None;
-    values::choice(&mut always, dir, &[("off", false), ("on", false), ("always", true)])?;
-    if always == Some(true) {
-        return Err(refused(dir));
-    }
-    accept(dir, env);
-    Ok(())
-}
-
 const fn flag_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
     let doc = "Not supported yet: only `off` is accepted.";
     Row { name, contexts, args: Args::Flag, doc, action: Action::Set(only_off) }
@@ -115,13 +104,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
             Args::Flag,
             "Always on: `off` is not supported yet.",
             only_on,
-        ),
-        row(
-            "gzip_static",
-            HSL,
-            Args::Exactly(1),
-            "No effect: files are sent as they are, because compression comes later; `always` is refused.",
-            not_always,
         ),
     ]
     // autoindex
@@ -267,9 +249,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     HSL =>
         "ssi_silent_errors" "ssi_ignore_recycled_buffers" "ssi_min_file_chunk"
         "ssi_value_length" "ssi_types" "ssi_last_modified";
-    // sub
-    HSL =>
-        "sub_filter" "sub_filter_types" "sub_filter_once" "sub_filter_last_modified";
     // tunnel
     SERVER_LOCATION.or(Contexts::IF_IN_LOCATION) =>
         "tunnel_pass";

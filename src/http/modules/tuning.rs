@@ -129,7 +129,6 @@ mod tests {
             "charset utf-8;",
             "auth_basic x;",
             "tcp_nodelay off;",
-            "gzip_static always;",
             "fastcgi_param A b;",
             "resolver 127.0.0.1;",
             "http2 on;",
@@ -140,7 +139,7 @@ mod tests {
             assert_eq!(errors("", directive), [message], "{directive}");
         }
         let off = "autoindex off; charset off; auth_basic off; tcp_nodelay on; \
-                   gzip_static on; http2 off; mirror off; proxy_cache off;";
+                   http2 off; mirror off; proxy_cache off;";
         assert_eq!(errors("", off), [""; 0]);
     }
 }

@@ -1,6 +1,8 @@
 //! Bodies that are changed on their way to the client.
 
 mod gzip;
+mod precompressed;
+mod sub;
 
 use crate::support::{Response, Server, Setup};
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};

@@ -7,6 +7,7 @@ mod accept;
 mod gunzip;
 mod gzip;
 mod permit;
+mod precompressed;
 mod rows;
 
 use super::inherit;
@@ -17,8 +18,10 @@ use crate::http::media_types::MediaTypes;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use permit::Permit;
+use precompressed::Files;
 
 pub use gunzip::run as gunzip;
+pub use precompressed::run as precompressed;
 pub use rows::{ROWS, VARIABLES};
 
 /// As written.
@@ -26,6 +29,7 @@ pub use rows::{ROWS, VARIABLES};
 pub struct Draft {
     gzip: Written,
     permit: permit::Written,
+    gzip_static: Option<Files>,
     gunzip: Option<bool>,
     vary: Option<bool>,
 }
@@ -35,6 +39,7 @@ pub struct Draft {
 pub struct Conf {
     gzip: Compression,
     permit: Permit,
+    gzip_static: Files,
     gunzip: bool,
     /// `Vary` goes with answers whose form depends on what the client accepts.
     pub vary: bool,
@@ -60,7 +65,7 @@ struct Compression {
 
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
-        inherit!(self, outer; gunzip, vary);
+        inherit!(self, outer; gzip_static, gunzip, vary);
         self.gzip.inherit(&outer.gzip);
         self.permit.inherit(&outer.permit);
     }
@@ -69,6 +74,7 @@ impl Draft {
         Conf {
             gzip: self.gzip.finish(1),
             permit: self.permit.finish(cx),
+            gzip_static: self.gzip_static.unwrap_or_default(),
             gunzip: self.gunzip.unwrap_or(false),
             vary: self.vary.unwrap_or(false),
         }

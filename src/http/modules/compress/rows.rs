@@ -2,6 +2,7 @@
 //!
 //! Must not judge an answer.
 
+use super::precompressed;
 use crate::conf::{Args, Directive, Error, Row, values};
 use crate::http::draft::{HSL, HSLI, Scope, no_effect, row};
 use crate::http::h1::head::Version;
@@ -85,6 +86,14 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::Flag,
         "Sends `Vary: Accept-Encoding` with answers that may be compressed (default off).",
         |s, dir, _| values::flag(&mut s.drafts.compress.vary, dir),
+    ),
+    row(
+        "gzip_static",
+        HSL,
+        Args::Exactly(1),
+        "Sends the file with `.gz` at its name's end: to clients that accept gzip (`on`), to all (`always`), \
+         or not (default `off`).",
+        |s, dir, _| precompressed::set(&mut s.drafts.compress.gzip_static, dir),
     ),
     row(
         "gunzip",

@@ -47,7 +47,8 @@ pub struct Conf {
     pub internal: bool,
     types: Arc<Types>,
     default_type: Vec<u8>,
-    etag: bool,
+    /// `ETag` goes with files.
+    pub etag: bool,
 }
 
 impl Conf {
