@@ -3,6 +3,7 @@
 
 pub mod counters;
 pub mod gates;
+pub mod keyed;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -12,6 +13,7 @@ use crate::sys::memory::Mapping;
 
 pub use counters::{Counters, Gauge, Slot, Total, Totals};
 pub use gates::{Door, Gates, Switch};
+pub use keyed::Keyed;
 
 /// "proxydZ1" in memory on a little-endian machine.
 const MAGIC: u64 = u64::from_le_bytes(*b"proxydZ1");
