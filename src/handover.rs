@@ -63,6 +63,8 @@ pub enum Attached {
     Counters,
     /// The gates' shared memory: what is closed for maintenance, and who is under way.
     Gates,
+    /// A zone of keyed records; it says itself which one. As many as the configuration has.
+    Zone,
     /// Where the old master's standard error goes.
     Stderr,
     /// The configuration to use instead of reading one: the new program has written it itself once.

@@ -2,7 +2,7 @@
 //!
 //! Both ends are always the same executable, so the messages carry no version. Descriptors travel
 //! with the message that names them, always in this order: configuration memfd, listening sockets,
-//! log files, counters, gates; each only where the message has it.
+//! log files, zones, counters, gates; each only where the message has it.
 //!
 //! A life: the worker says `Started`, gets `Spec`, builds everything, says `Ready` and accepts
 //! nothing until `Commit`, which it answers with `Committed`. A reload is `Prepare`, answered by
@@ -51,6 +51,8 @@ pub struct Bundle {
     pub listeners: Vec<ListenSpec>,
     /// Each log file, in the order of their descriptors.
     pub logs: Vec<PathBuf>,
+    /// Zones of keyed records, in the order in which the configuration needs them.
+    pub zones: usize,
 }
 
 /// A [`Bundle`] with its descriptors.
@@ -64,12 +66,14 @@ pub struct Unpacked {
     pub listeners: Vec<(ListenSpec, OwnedFd)>,
     /// Log files, open for appending.
     pub logs: Vec<(PathBuf, OwnedFd)>,
+    /// Zones of keyed records.
+    pub zones: Vec<OwnedFd>,
 }
 
 impl Bundle {
-    /// Configuration, listening sockets, logs.
+    /// Configuration, listening sockets, logs, zones.
     pub fn fd_count(&self) -> usize {
-        1 + self.listeners.len() + self.logs.len()
+        1 + self.listeners.len() + self.logs.len() + self.zones
     }
 
     /// Joins the bundle and the descriptors it came with; takes as many as it needs.
@@ -79,6 +83,9 @@ impl Bundle {
             config: fds.next().ok_or_else(too_few)?,
             listeners: join(self.listeners, fds)?,
             logs: join(self.logs, fds)?,
+            zones: (0..self.zones)
+                .map(|_| fds.next().ok_or_else(too_few))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -309,6 +316,7 @@ mod tests {
                 generation: 3,
                 listeners: vec![listen("127.0.0.1:80"), listen("[::1]:81")],
                 logs: vec![PathBuf::from("/var/log/error.log")],
+                zones: 2,
             },
         }
     }
@@ -326,7 +334,7 @@ mod tests {
     #[test]
     fn descriptors_keep_their_places() {
         let (mut master, mut worker) = ends();
-        let files = files(6);
+        let files = files(8);
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         master.send(&ToWorker::Spec(spec()), &fds).unwrap();
         let (message, fds) = received(worker.receive().unwrap());
@@ -337,13 +345,14 @@ mod tests {
         assert_eq!(bundle.listeners[1].0.address.to_string(), "[::1]:81");
         assert_eq!(place(&bundle.listeners[1].1), "2");
         assert_eq!(place(&bundle.logs[0].1), "3");
-        assert_eq!([place(&counters), place(&gates)], ["4", "5"]);
+        assert_eq!([place(&bundle.zones[0]), place(&bundle.zones[1])], ["4", "5"]);
+        assert_eq!([place(&counters), place(&gates)], ["6", "7"]);
     }
 
     #[test]
     fn every_message_says_what_it_needs() {
         let bundle = spec().bundle;
-        assert_eq!(ToWorker::Prepare(bundle.clone()).fd_count(), 4);
+        assert_eq!(ToWorker::Prepare(bundle.clone()).fd_count(), 6);
         assert_eq!(ToWorker::Reopen { logs: bundle.logs.clone() }.fd_count(), 1);
         assert_eq!(ToWorker::Quit { replaced: true }.fd_count(), 0);
         let error = bundle.unpack(&mut files(3).into_iter()).unwrap_err();

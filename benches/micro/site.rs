@@ -42,7 +42,7 @@ impl Site {
         let errors = ErrorLog::single(log, Level::Emerg);
         let gates = Gates::create()?.1;
         let door = gates.door(0).ok_or("no door")?;
-        let live = Rc::new(Live::new(&snapshot, None, files, errors, slot, door));
+        let live = Rc::new(Live::new(&snapshot, None, files, Vec::new(), errors, slot, door));
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Self { snapshot, live, gates, runtime, _dir: dir })
     }

@@ -192,8 +192,6 @@ const WITHOUT: &[&str] = &[
     "http_scgi",
     "http_grpc",
     "http_memcached",
-    "http_limit_conn",
-    "http_limit_req",
     "http_empty_gif",
     "http_browser",
     "http_upstream_hash",

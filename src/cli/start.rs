@@ -13,7 +13,7 @@ use crate::config::{Options, Process, Report};
 use crate::handover::{Attached, take};
 use crate::log::{ErrorLog, Files, Level, os_error, trace};
 use crate::master::generation::{Base, Generation};
-use crate::master::inheritance::Inheritance;
+use crate::master::inheritance::{Elder, Inheritance};
 use crate::master::spawn::Launch;
 use crate::master::{self, Setup, pidfile, switches};
 use crate::sys::exec::Program;
@@ -121,7 +121,8 @@ fn build(
         let generation = Generation::build(1, &options, files, Base::Nothing, log)?;
         return Ok((generation, options, false));
     };
-    let base = Base::Inherited { sockets, patient: elder.is_none() };
+    let zones = elder.as_mut().map(Elder::zones).unwrap_or_default();
+    let base = Base::Inherited { sockets, zones: &zones, patient: elder.is_none() };
     let number = elder.as_ref().map_or(1, |elder| elder.hello.generation + 1);
     let held = elder.as_mut().and_then(|elder| take(&mut elder.fds, Attached::Configuration));
     let built = match held {

@@ -2,6 +2,7 @@
 //! Must not know any directive by name.
 
 use std::ffi::OsStr;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -144,6 +145,20 @@ pub fn number<N: TryFrom<u64>>(slot: &mut Option<N>, directive: &Directive) -> R
     *slot =
         Some(value.ok_or_else(|| invalid(directive, "invalid number", "digits only, such as 64"))?);
     Ok(())
+}
+
+/// A number within bounds.
+pub fn between(
+    slot: &mut Option<u16>,
+    directive: &Directive,
+    bounds: RangeInclusive<u16>,
+) -> Result<(), Error> {
+    number(slot, directive)?;
+    if slot.is_some_and(|value| bounds.contains(&value)) {
+        return Ok(());
+    }
+    let (least, most) = bounds.into_inner();
+    Err(directive.arg(0).error(format_args!("value must be between {least} and {most}")))
 }
 
 /// Bytes, with `k` or `m`.

@@ -10,6 +10,7 @@ use super::route::Lookup;
 use super::snapshot::{Kind, Location, NeededSwitch, Needs, Server, Snapshot};
 use super::template::{self, Piece, Template};
 use super::vars::{Names, Var};
+use super::zones::SharedZone;
 use crate::conf::{Contexts, Env, Error, Pattern, Severity, Span, Word};
 use crate::dns::ResolverSpec;
 use crate::log::Level;
@@ -28,6 +29,8 @@ pub struct Finish<'a, 'w> {
     resolvers: Vec<ResolverSpec>,
     /// Log formats by name.
     pub formats: HashMap<String, std::sync::Arc<super::modules::access_log::Format>>,
+    /// Zones of keyed records so far.
+    pub zones: Vec<SharedZone>,
     /// How the block being finished is introduced; `None` for `http` and `server`.
     pub matcher: Option<Matcher>,
     pub context: Contexts,
@@ -166,6 +169,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         group_names: HashMap::new(),
         resolvers: Vec::new(),
         formats: HashMap::new(),
+        zones: Vec::new(),
         matcher: None,
         context: Contexts::HTTP,
         inner: Vec::new(),
@@ -204,7 +208,9 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
             log_files: cx.log_files,
             temp_dirs: cx.temp_dirs,
             switches: cx.switches,
+            zones: cx.zones.iter().map(|zone| zone.spec.clone()).collect(),
         },
+        zones: cx.zones,
         locations: cx.locations,
     })
 }

@@ -11,6 +11,7 @@ use super::snapshot::Snapshot;
 use crate::conf::{Contexts, Disk, Env, Error, Span, World, parse};
 use crate::log::{ErrorLog, Level, LogFile};
 use crate::net::Peer;
+use crate::zone::keyed::{Holder, Keyed, Spec};
 use crate::zone::{Counters, Gates};
 use std::io;
 use std::net::IpAddr;
@@ -46,9 +47,12 @@ impl Site {
         let files = snapshot.needs.log_files.iter().map(open).collect();
         let errors = ErrorLog::single(open(&"error.log".into()), Level::Debug);
         let slot = Counters::create().unwrap().1.slot(0).unwrap();
+        let me = Holder::worker(0, std::process::id());
+        let zone = |spec: &Spec| Rc::new(Keyed::create(spec, me).unwrap().1);
+        let zones = snapshot.needs.zones.iter().map(zone).collect();
         let gates = Gates::create().unwrap().1;
         let door = gates.door(0).unwrap();
-        let live = Rc::new(Live::new(&snapshot, None, files, errors, slot, door));
+        let live = Rc::new(Live::new(&snapshot, None, files, zones, errors, slot, door));
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self { dir, snapshot, live, gates, runtime }
     }

@@ -9,7 +9,7 @@ use super::snapshot::Snapshot;
 use crate::dns::Resolver;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
 use crate::upstream::Group;
-use crate::zone::{Door, Slot};
+use crate::zone::{Door, Keyed, Slot};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub struct Live {
     error_logs: Vec<ErrorLog>,
     /// What the process logs to: connections before any request, and sets that are empty.
     pub main_log: ErrorLog,
+    /// One for each of `snapshot.zones`.
+    pub zones: Vec<Rc<Keyed>>,
     /// This worker's counters.
     pub counters: Slot,
     /// Subrequests that outlast their requests; the same for all configurations.
@@ -53,6 +55,7 @@ impl Live {
         snapshot: &Snapshot,
         before: Option<&Live>,
         log_files: Vec<Arc<LogFile>>,
+        zones: Vec<Rc<Keyed>>,
         main_log: ErrorLog,
         counters: Slot,
         door: Door,
@@ -81,6 +84,7 @@ impl Live {
             flush_wanted: Notify::new(),
             error_logs: error_logs.collect(),
             log_files,
+            zones,
             gate: Gate::new(snapshot, door, roster, &main_log),
             main_log,
             counters,

@@ -55,6 +55,7 @@ pub mod template;
 pub mod uri;
 pub mod vars;
 pub mod whole_body;
+pub mod zones;
 
 pub use snapshot::{Needs, Snapshot};
 

@@ -9,6 +9,7 @@ use super::modules::{
 };
 use super::modules::{auth_basic, realip};
 use super::modules::{compress, sub_filter};
+use super::modules::{limit_conn, limit_req};
 use super::phase::{Phase, Stop};
 use super::request::Request;
 use super::route::{self, Found};
@@ -160,6 +161,8 @@ async fn serve(req: &mut Request) -> Stop {
 /// From pre-access to pre-content.
 async fn admit(req: &mut Request) -> Phase {
     realip::run(req);
+    limit_req::run(req).await?;
+    limit_conn::run(req)?;
     // Who may ask for the main request may ask for what it needs.
     if req.is_main() {
         access(req).await?;

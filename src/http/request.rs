@@ -15,6 +15,7 @@ use super::reply::Reply;
 use super::request_body::RequestBody;
 use super::slots::Slots;
 use super::snapshot::{Location, Server, Snapshot};
+use super::zones::Limited;
 use crate::conf::values;
 use crate::log::{ErrorLog, Level};
 use crate::net::Peer;
@@ -114,6 +115,8 @@ pub struct Request {
     pub upstream_headers: Headers,
     /// What maintenance mode knows of it.
     pub guest: Guest,
+    /// What it has met of the limits.
+    pub limited: Limited,
     /// Refused while it was read: nothing of it may be used for routing.
     pub refused: bool,
     /// Counted as writing, until it is dropped.
@@ -194,6 +197,7 @@ impl Request {
             begin_list: false,
             upstream_headers: Headers::new(),
             guest: Guest::default(),
+            limited: Limited::default(),
             refused: false,
             writing: false,
             asking: false,

@@ -6,9 +6,11 @@ use super::computed::Computed;
 use super::modules::Conf;
 use super::regex::Regex;
 use super::route::{Endpoints, Lookup};
+use super::zones::SharedZone;
 use crate::dns::ResolverSpec;
 use crate::net::ListenSpec;
 use crate::upstream::GroupSpec;
+use crate::zone::keyed;
 use std::path::PathBuf;
 
 /// What the master must open for the workers.
@@ -21,6 +23,8 @@ pub struct Needs {
     pub log_files: Vec<PathBuf>,
     /// Directories for temporary files, owned by the workers' user.
     pub temp_dirs: Vec<PathBuf>,
+    /// Zones of keyed records.
+    pub zones: Vec<keyed::Spec>,
     /// Switches of maintenance mode; the first one is `default`, whether it is named or not.
     pub switches: Vec<NeededSwitch>,
 }
@@ -92,6 +96,8 @@ pub struct Snapshot {
     pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
     /// Slots a request keeps for variables that the configuration defines.
     pub slots: usize,
+    /// Zones of keyed records, in the order of `needs.zones`.
+    pub zones: Vec<SharedZone>,
     /// Variables of `map` and its kin.
     pub computed: Vec<Computed>,
     pub needs: Needs,

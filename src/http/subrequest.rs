@@ -46,6 +46,9 @@ pub fn new(parent: &Request, uri: &[u8], args: &[u8]) -> Option<Request> {
     sub.slots = parent.slots.share();
     sub.id = OnceCell::from(*variables::made_id(parent));
     sub.internal = true;
+    // What the main request has passed is not asked again.
+    sub.limited.requests = parent.limited.requests;
+    sub.limited.connections = parent.limited.connections;
     sub.guest = Guest { tokens: parent.guest.tokens.clone(), ..Guest::default() };
     let main_method = parent.sub.as_ref().map_or(parent.method, |sub| sub.main_method);
     sub.sub = Some(Box::new(Sub { main_method, header_only: false, left }));

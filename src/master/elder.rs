@@ -320,7 +320,7 @@ impl Master {
     }
 
     pub(super) fn sweep_counters(&self) {
-        super::switches::sweep(&self.counters, &self.switches.gates);
+        super::switches::sweep(&self.counters, &self.switches.gates, self.current.zones());
     }
 
     /// The process that is the server as long as this one is not.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::event;
+use super::zones::{self, Zone};
 use crate::conf::{Bundle as Recorded, Disk, Recording, Since};
 use crate::config::handover::{self, Header};
 use crate::config::{
@@ -70,6 +71,7 @@ pub struct Generation {
     identity: Option<Identity>,
     listeners: Vec<Listening>,
     logs: Vec<Arc<LogFile>>,
+    zones: Vec<Zone>,
     config: Rc<OwnedFd>,
 }
 
@@ -118,6 +120,11 @@ impl Generation {
     /// Its listening sockets, as a new master is given them.
     pub fn sockets(&self) -> impl Iterator<Item = &Rc<OwnedFd>> {
         self.listeners.iter().flat_map(|listening| &listening.sockets)
+    }
+
+    /// Its zones of keyed records.
+    pub fn zones(&self) -> &[Zone] {
+        &self.zones
     }
 
     /// The addresses it listens on.
@@ -178,7 +185,7 @@ impl Generation {
         self.listeners.clear();
     }
 
-    /// The sockets, logs and configuration for worker number `worker`.
+    /// The sockets, logs, zones and configuration for worker number `worker`.
     pub fn parcel(&self, worker: usize) -> io::Result<Parcel> {
         let mut fds = vec![Rc::clone(&self.config)];
         let mut listeners = Vec::new();
@@ -196,7 +203,9 @@ impl Generation {
             logs.extend(log.path().map(Path::to_owned));
             fds.push(Rc::new(log.duplicate()?));
         }
-        Ok((Bundle { generation: self.number, listeners, logs }, fds))
+        fds.extend(self.zones.iter().map(|zone| Rc::clone(&zone.fd)));
+        let zones = self.zones.len();
+        Ok((Bundle { generation: self.number, listeners, logs, zones }, fds))
     }
 
     /// What worker number `worker` has to make of itself.
@@ -283,6 +292,8 @@ pub enum Base<'a> {
     /// Sockets that a master in another process listens on; it goes on if this comes to nothing.
     Inherited {
         sockets: &'a [(Address, Rc<OwnedFd>)],
+        /// Its zones of keyed records, whatever they are.
+        zones: &'a [OwnedFd],
         /// Whether an address in use is tried again.
         patient: bool,
     },
@@ -370,6 +381,7 @@ impl Opening<'_> {
         for path in &needs.temp_dirs {
             temporary(path, process.user.as_ref().map(|user| user.uid))?;
         }
+        let zones = zones::open(&needs.zones, self.base, &error_log).map_err(Report::sentence)?;
         let listeners = self.listeners(&needs.listen, process.workers)?;
         Ok(Generation {
             number: self.number,
@@ -382,6 +394,7 @@ impl Opening<'_> {
             identity,
             listeners,
             logs,
+            zones,
             config: Rc::new(config),
         })
     }

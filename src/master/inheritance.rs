@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use crate::handover::{self, Attached, FromSuccessor, Hello, ToSuccessor};
@@ -15,6 +15,7 @@ use crate::sys::channel::{Channel, Received};
 use crate::sys::fds::take_fd;
 use crate::sys::process::Pid;
 use crate::version;
+use crate::zone::Counters;
 
 /// A predecessor that waits for an answer.
 pub struct Elder {
@@ -29,6 +30,15 @@ impl Elder {
     pub fn fail(&mut self, text: &str) {
         // If it is gone there is nobody to be told.
         let _ = self.channel.send(&FromSuccessor::Failed { text: text.to_owned() }, &[]);
+    }
+
+    /// Takes the zones of keyed records out of what came. They go by the slots of the counters: where
+    /// these begin anew, so do they.
+    pub fn zones(&mut self) -> Vec<OwnedFd> {
+        let counters = self.fds.iter().find(|(kind, _)| *kind == Attached::Counters);
+        let shared = counters.is_some_and(|(_, fd)| Counters::attach(fd.as_fd()).is_ok());
+        let all = std::iter::from_fn(|| handover::take(&mut self.fds, Attached::Zone)).collect();
+        if shared { all } else { Vec::new() }
     }
 }
 

@@ -27,6 +27,7 @@ mod telling;
 mod upgrade;
 pub mod watch;
 mod wire;
+pub mod zones;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -475,6 +476,7 @@ impl Master {
     fn gone(&mut self, id: Id, end: End) {
         if let Some(child) = self.children.get(&id) {
             self.switches.gates.bury(child.counters);
+            zones::bury(self.current.zones(), child.counters);
             self.counters.release(child.counters);
         }
         self.take(Event::Gone(id, end));

@@ -132,6 +132,9 @@ impl Master {
         }
         attach(Attached::Counters, Rc::clone(&self.counters_fd));
         attach(Attached::Gates, Rc::clone(&self.switches.fd));
+        for zone in self.current.zones() {
+            attach(Attached::Zone, Rc::clone(&zone.fd));
+        }
         attach(Attached::Stderr, Rc::new(io::stderr().as_fd().try_clone_to_owned()?));
         if let Launch::Exec(program) = &self.launch {
             attach(Attached::Program, Rc::new(program.as_fd().try_clone_to_owned()?));

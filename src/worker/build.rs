@@ -1,7 +1,9 @@
 //! From the bundle to something that can serve: replays the configuration and pairs it with the
 //! descriptors that came along.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::sys::stat::fstat;
@@ -14,6 +16,7 @@ use crate::ipc::Unpacked;
 use crate::log::{self, ErrorLog, Files, LogFile, Target};
 use crate::net::ListenSpec;
 use crate::sys::fds::read_memfd;
+use crate::zone::keyed::{Holder, Keyed, Spec};
 use crate::zone::{Door, Slot};
 
 /// A configuration ready to serve.
@@ -22,6 +25,8 @@ pub struct Built {
     pub process: Process,
     pub snapshot: Arc<Snapshot>,
     pub error_log: ErrorLog,
+    /// One for each of `snapshot.needs().zones`.
+    pub zones: Vec<Rc<Keyed>>,
     /// Until they are accepted from.
     pub listeners: Vec<(ListenSpec, OwnedFd)>,
 }
@@ -45,8 +50,9 @@ impl Built {
             };
             logs.push(file.ok_or("a log file was not handed over")?);
         }
+        let zones = self.zones.clone();
         let (errors, slot, door) = (self.error_log.clone(), slot.clone(), door.clone());
-        Ok(Live::new(&self.snapshot, before, logs, errors, slot, door))
+        Ok(Live::new(&self.snapshot, before, logs, zones, errors, slot, door))
     }
 }
 
@@ -60,7 +66,7 @@ pub fn socket_id(socket: &OwnedFd) -> nix::Result<SocketId> {
 
 /// Builds a generation. The master has built the same from the same record, so an error here means
 /// that the two have come to differ: its first line tells.
-pub fn build(unpacked: Unpacked, files: &mut Files) -> Result<Built, String> {
+pub fn build(unpacked: Unpacked, files: &mut Files, slot: usize) -> Result<Built, String> {
     let bytes = read_memfd(unpacked.config.as_fd()).map_err(|error| error.to_string())?;
     let (header, mut world) = handover::decode(&bytes).map_err(|error| error.to_string())?;
     let loaded = config::load(&mut world, &header.options, machine(&header));
@@ -72,7 +78,15 @@ pub fn build(unpacked: Unpacked, files: &mut Files) -> Result<Built, String> {
     for (path, fd) in unpacked.logs {
         files.adopt(&path, fd, &nowhere);
     }
+    let me = Holder::worker(slot, std::process::id());
+    let attach = |(fd, spec): (&OwnedFd, &Spec)| Keyed::attach(fd.as_fd(), spec, me).map(Rc::new);
+    let zones = unpacked.zones.iter().zip(&loaded.http.needs().zones).map(attach);
+    let zones = zones.collect::<io::Result<Vec<_>>>().map_err(|error| error.to_string())?;
+    if zones.len() < loaded.http.needs().zones.len() {
+        return Err("a zone was not handed over".to_owned());
+    }
     Ok(Built {
+        zones,
         number: unpacked.generation,
         error_log: error_log(&loaded.process, files)?,
         process: loaded.process,

@@ -32,6 +32,7 @@ pub(super) struct Worker {
     current: Built,
     prepared: Option<Built>,
     files: Files,
+    slot: usize,
     counters: Slot,
     door: Door,
     draining: bool,
@@ -58,7 +59,7 @@ impl Worker {
         let gates = Gates::attach(gates.as_fd()).map_err(failed)?;
         let door = gates.door(slot).ok_or("worker process: no counters left")?;
         let mut files = Files::new();
-        let current = build::build(unpacked, &mut files)?;
+        let current = build::build(unpacked, &mut files, slot)?;
         trace::send_to(current.error_log.clone());
         // The time zone is read now, not under the first request.
         let _ = clock::seconds();
@@ -72,6 +73,7 @@ impl Worker {
             current,
             prepared: None,
             files,
+            slot,
             counters,
             door,
             draining: false,
@@ -153,7 +155,7 @@ impl Worker {
         let unpacked = bundle.unpack(&mut fds.into_iter());
         let built = unpacked
             .map_err(|error| error.to_string())
-            .and_then(|unpacked| build::build(unpacked, &mut self.files));
+            .and_then(|unpacked| build::build(unpacked, &mut self.files, self.slot));
         match built {
             Ok(built) => {
                 self.prepared = Some(built);

@@ -26,3 +26,4 @@ mod subrequests;
 mod switches;
 mod upgrade;
 mod wire;
+mod zones;

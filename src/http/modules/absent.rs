@@ -177,16 +177,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     HSL =>
         "image_filter_jpeg_quality" "image_filter_webp_quality" "image_filter_sharpen"
         "image_filter_transparency" "image_filter_interlace" "image_filter_buffer";
-    // limit_conn
-    HTTP =>
-        "limit_conn_zone";
-    HSL =>
-        "limit_conn" "limit_conn_log_level" "limit_conn_status" "limit_conn_dry_run";
-    // limit_req
-    HTTP =>
-        "limit_req_zone";
-    HSL =>
-        "limit_req" "limit_req_log_level" "limit_req_status" "limit_req_dry_run";
     // memcached
     IN_LOCATION =>
         "memcached_pass";

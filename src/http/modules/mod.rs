@@ -46,7 +46,7 @@ modules! {
     blocks, connection, client_body, server, redirect, files, not_modified, range, index, try_files, mirror, error_page,
     rewrite, maintenance, access, auth_request, addition, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, resolver, proxy, variables,
     compress, sub_filter,
-    limit_rate, tuning, absent,
+    limit_rate, limit_req, limit_conn, tuning, absent,
 }
 
 impl Drafts {
@@ -63,6 +63,8 @@ pub fn define(http: &Scope, cx: &mut Finish) {
     map::define(http, cx);
     split_clients::define(http, cx);
     geo::define(http, cx);
+    limit_req::define(http, cx);
+    limit_conn::define(http, cx);
     upstream::define(http, cx);
     access_log::define(http, cx);
     map::compile(http, cx);

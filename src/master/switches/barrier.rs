@@ -13,6 +13,7 @@ use super::report::{Masters, counts, shares};
 use super::{Master, sweep};
 use crate::control::Ask;
 use crate::control::maintenance::{Barrier, Counts, Inflight, Proof, Refusal};
+use crate::master::zones::Zone;
 use crate::zone::gates::{Gates, State};
 use crate::zone::{Counters, Switch};
 
@@ -29,6 +30,8 @@ const LONGEST: Duration = Duration::from_hours(24);
 /// One wait.
 struct Watch {
     gates: Gates,
+    /// For the burials that come with looking.
+    zones: Vec<Zone>,
     counters: Counters,
     masters: Masters,
     name: String,
@@ -83,6 +86,7 @@ impl Master {
         }
         Ok(Watch {
             gates,
+            zones: self.current.zones().to_vec(),
             counters: self.counters.clone(),
             masters: self.masters(),
             name,
@@ -126,7 +130,7 @@ impl Watch {
             }
             if swept.is_none_or(|at| now >= at + SWEEP) {
                 // Workers whose master is dead as well are buried by nobody else.
-                sweep(&self.counters, &self.gates);
+                sweep(&self.counters, &self.gates, &self.zones);
                 swept = Some(now);
             }
             sleep(pause.min(end - now)).await;

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use super::Master;
 use super::inheritance::Inheritance;
+use super::zones::{self, Zone};
 use crate::config::NeededSwitch;
 use crate::control::Ask;
 use crate::control::maintenance::{Caller, Change, Refusal};
@@ -138,9 +139,12 @@ fn from_file(path: &Path) -> io::Result<(OwnedFd, Gates)> {
 }
 
 /// Gives back what dead workers of dead masters had.
-pub(super) fn sweep(counters: &Counters, gates: &Gates) {
+pub(super) fn sweep(counters: &Counters, gates: &Gates, zones: &[Zone]) {
     let alive = |pid| i32::try_from(pid).is_ok_and(|pid| process::lives(Pid::from_raw(pid)));
-    counters.sweep_and(alive, |slot| gates.bury(slot));
+    counters.sweep_and(alive, |slot| {
+        gates.bury(slot);
+        zones::bury(zones, slot);
+    });
 }
 
 /// Who did it, for the log.

@@ -9,11 +9,12 @@ mod shares;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 use siphasher::sip128::SipHasher13;
@@ -25,6 +26,9 @@ use records::Shape;
 pub use journal::Holder;
 pub use records::{At, Key, Records};
 pub use shares::{Full, Lease};
+
+/// Between two lines of the log about the same zone.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// What a zone is for. Zones of different kinds have nothing in common but their shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,14 @@ impl Kind {
         match self {
             Kind::Requests => 2,
             Kind::Connections => 0,
+        }
+    }
+
+    /// What nginx calls it when its key has changed.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Kind::Requests => "limit_req",
+            Kind::Connections => "limit_conn_zone",
         }
     }
 
@@ -99,6 +111,7 @@ pub struct Keyed {
     kind: Kind,
     me: Holder,
     taker: Taker,
+    told: Cell<Option<Instant>>,
     /// Leases that could not be given back yet.
     owed: RefCell<Vec<Key>>,
 }
@@ -140,6 +153,7 @@ impl Keyed {
             kind: spec.kind,
             me,
             taker: Taker::new(me),
+            told: Cell::default(),
             owed: RefCell::default(),
         }
     }
@@ -153,6 +167,16 @@ impl Keyed {
     /// Waits for the records to be free. `None`: a living process has stopped while it had them.
     pub fn lock(&self) -> Option<Records<'_>> {
         self.taker.take(self.words()).map(|held| Records::new(held, self.shape))
+    }
+
+    /// Whether the log may be told of trouble with it again: once a minute.
+    pub fn may_tell(&self) -> bool {
+        let now = Instant::now();
+        let may = self.told.get().is_none_or(|told| now.duration_since(told) >= SILENCE);
+        if may {
+            self.told.set(Some(now));
+        }
+        may
     }
 
     /// Records there is room for.

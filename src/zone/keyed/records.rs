@@ -175,6 +175,11 @@ impl<'a> Records<'a> {
         self.age(than).0
     }
 
+    /// Whether there is no room for one more.
+    pub fn is_full(&self) -> bool {
+        self.used() >= self.shape.records as u64
+    }
+
     /// Records in use.
     pub fn used(&self) -> u64 {
         self.held.get(USED)

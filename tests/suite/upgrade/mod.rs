@@ -1,6 +1,7 @@
 //! Another version of the program takes over while clients are served, and hands back.
 
 mod command;
+mod counts;
 mod crossing;
 mod deaths;
 mod draining;
