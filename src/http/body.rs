@@ -81,11 +81,17 @@ impl Body {
         }
     }
 
+    pub fn source_mut(&mut self) -> &mut Self {
+        match self {
+            Self::Filtered(filtered) => filtered.source_mut().source_mut(),
+            plain => plain,
+        }
+    }
+
     /// The upstream's answer that this is, or is made of.
     pub fn answer_mut(&mut self) -> Option<&mut Answer> {
-        match self {
+        match self.source_mut() {
             Self::Upstream(answer) => Some(answer),
-            Self::Filtered(filtered) => filtered.source_mut().answer_mut(),
             _ => None,
         }
     }

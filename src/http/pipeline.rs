@@ -8,7 +8,7 @@ use super::modules::{
     try_files,
 };
 use super::modules::{auth_basic, realip};
-use super::modules::{compress, sub_filter};
+use super::modules::{charset, compress, sub_filter};
 use super::modules::{limit_conn, limit_req};
 use super::phase::{Phase, Stop};
 use super::request::Request;
@@ -217,6 +217,7 @@ fn filters(req: &mut Request) -> Phase {
     error_page::keep_status(req);
     if !req.is_main() {
         compress::gunzip(req);
+        sub_filter::run(req);
         return Ok(());
     }
     not_modified::run(req)?;
@@ -224,6 +225,7 @@ fn filters(req: &mut Request) -> Phase {
     compress::gunzip(req);
     addition::run(req);
     sub_filter::run(req);
+    charset::run(req);
     compress::run(req);
     range::run(req)?;
     req.reply.bare_of_content();

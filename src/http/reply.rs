@@ -34,6 +34,8 @@ pub struct Reply {
     pub window: usize,
     /// Another client might get it in another form: `Vary` may have to say so.
     pub varies: bool,
+    /// Charset that the upstream asks for (`X-Accel-Charset`), whatever is configured.
+    pub override_charset: Option<Vec<u8>>,
     /// Filters hold nothing back while more is to come (`proxy_buffering off`).
     pub unbuffered: bool,
     /// It is sent to its end although the client may have closed its side (`proxy_ignore_client_abort`).

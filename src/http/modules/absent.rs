@@ -95,7 +95,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         flag_off("autoindex", HSL),
         flag_off("ssi", HSLI),
         flag_off("http2", HS),
-        word_off("charset", HSLI),
         word_off("proxy_cache", HSL),
         word_off("proxy_store", HSL),
         row(
@@ -112,13 +111,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     // browser
     HSL =>
         "modern_browser" "ancient_browser" "modern_browser_value" "ancient_browser_value";
-    // charset
-    HSLI =>
-        "source_charset" "override_charset";
-    HSL =>
-        "charset_types";
-    HTTP =>
-        "charset_map";
     // dav
     HSL =>
         "dav_methods" "create_full_put_path" "min_delete_depth" "dav_access";

@@ -126,8 +126,6 @@ mod tests {
     fn what_is_missing_is_refused_by_name_unless_it_is_off() {
         for directive in [
             "autoindex on;",
-            "charset utf-8;",
-            "auth_basic x;",
             "tcp_nodelay off;",
             "fastcgi_param A b;",
             "resolver 127.0.0.1;",
@@ -138,7 +136,7 @@ mod tests {
             let message = format!("\"{name}\" directive is not supported yet");
             assert_eq!(errors("", directive), [message], "{directive}");
         }
-        let off = "autoindex off; charset off; auth_basic off; tcp_nodelay on; \
+        let off = "autoindex off; auth_basic off; tcp_nodelay on; \
                    http2 off; mirror off; proxy_cache off;";
         assert_eq!(errors("", off), [""; 0]);
     }

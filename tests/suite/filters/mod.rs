@@ -1,5 +1,6 @@
 //! Bodies that are changed on their way to the client.
 
+mod charset;
 mod gzip;
 mod precompressed;
 mod sub;

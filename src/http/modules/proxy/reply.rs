@@ -16,13 +16,14 @@ use crate::log::Level;
 const REDIRECT: u32 = 1;
 const LIMIT_RATE: u32 = 1 << 1;
 const BUFFERING: u32 = 1 << 2;
+const CHARSET: u32 = 1 << 3;
 
 /// The words of `proxy_ignore_headers`; those without a bit mean something to a cache only.
 pub const IGNORED: &[(&str, u32)] = &[
     ("X-Accel-Redirect", REDIRECT),
     ("X-Accel-Limit-Rate", LIMIT_RATE),
     ("X-Accel-Buffering", BUFFERING),
-    ("X-Accel-Charset", 0),
+    ("X-Accel-Charset", CHARSET),
     ("X-Accel-Expires", 0),
     ("Expires", 0),
     ("Cache-Control", 0),
@@ -70,6 +71,8 @@ pub fn prepare(
         window: if buffering { conf.window } else { conf.buffer_size },
         ..Reply::default()
     };
+    let charset = req.upstream_headers.get(Name::XAccelCharset);
+    reply.override_charset = charset.filter(|_| heeds(CHARSET)).map(<[u8]>::to_vec);
     copy_fields(req, conf, &mut reply);
     if status == 101 {
         req.keepalive = false;
