@@ -193,11 +193,6 @@ const WITHOUT: &[&str] = &[
     "http_memcached",
     "http_empty_gif",
     "http_browser",
-    "http_upstream_hash",
-    "http_upstream_random",
-    "http_upstream_zone",
-    "http_upstream_least_time",
-    "http_upstream_sticky",
     "http_tunnel",
 ];
 

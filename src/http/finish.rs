@@ -3,6 +3,7 @@
 //!
 //! Must not know any directive by name.
 
+use super::affinity::Affinity;
 use super::computed::{self, Computed};
 use super::draft::{LocationDraft, Matcher, Scope};
 use super::regex::Regex;
@@ -26,6 +27,8 @@ pub struct Finish<'a, 'w> {
     /// Upstream groups so far, and where the named ones stand.
     pub groups: Vec<GroupSpec>,
     pub group_names: HashMap<String, usize>,
+    /// What requests say of their server, by the index of the group.
+    pub affinities: HashMap<usize, Affinity>,
     resolvers: Vec<ResolverSpec>,
     /// Log formats by name.
     pub formats: HashMap<String, std::sync::Arc<super::modules::access_log::Format>>,
@@ -167,6 +170,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         names: Names::default(),
         groups: Vec::new(),
         group_names: HashMap::new(),
+        affinities: HashMap::new(),
         resolvers: Vec::new(),
         formats: HashMap::new(),
         zones: Vec::new(),
@@ -200,6 +204,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         endpoints,
         groups: cx.groups,
         resolvers: cx.resolvers,
+        affinities: cx.affinities,
         error_logs: cx.error_logs,
         slots: cx.names.slots(),
         computed: cx.computed.into_iter().flatten().collect(),

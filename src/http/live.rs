@@ -8,7 +8,7 @@ use super::modules::access_log;
 use super::snapshot::Snapshot;
 use crate::dns::Resolver;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
-use crate::upstream::Group;
+use crate::upstream::{Group, GroupSpec};
 use crate::zone::{Door, Keyed, Slot};
 use std::fmt;
 use std::rc::Rc;
@@ -60,13 +60,22 @@ impl Live {
         counters: Slot,
         door: Door,
     ) -> Self {
-        let groups = snapshot.groups.iter().map(|spec| {
-            let old = before.and_then(|live| live.groups.iter().find(|group| group.spec() == spec));
-            old.cloned().unwrap_or_else(|| Group::new(spec.clone()))
-        });
         let resolvers = snapshot.resolvers.iter().map(|spec| {
             let old = before.and_then(|live| live.resolvers.iter().find(|old| old.spec() == spec));
             old.cloned().unwrap_or_else(|| Resolver::new(spec.clone()))
+        });
+        let resolvers: Vec<_> = resolvers.collect();
+        let groups = snapshot.groups.iter().map(|spec| {
+            let old = |suits: &dyn Fn(&GroupSpec) -> bool| {
+                before.and_then(|live| live.groups.iter().find(|group| suits(group.spec())))
+            };
+            if let Some(same) = old(&|known| known == spec) {
+                return same.clone();
+            }
+            let asked = spec.resolver.as_ref().map(|(asked, _)| asked);
+            let resolver = resolvers.iter().find(|known| Some(known.spec()) == asked);
+            let namesake = old(&|known| known.name == spec.name);
+            Group::after(spec.clone(), namesake.map(AsRef::as_ref), resolver.cloned())
         });
         let error_logs = snapshot.error_logs.iter().map(|set| {
             let target = |(level, file): &(_, usize)| {
@@ -79,7 +88,7 @@ impl Live {
         Self {
             background,
             groups: groups.collect(),
-            resolvers: resolvers.collect(),
+            resolvers: resolvers.clone(),
             access_logs: access_logs(snapshot, before, &log_files),
             flush_wanted: Notify::new(),
             error_logs: error_logs.collect(),
@@ -88,6 +97,13 @@ impl Live {
             gate: Gate::new(snapshot, door, roster, &main_log),
             main_log,
             counters,
+        }
+    }
+
+    /// Begins what goes on beside requests. Must run in a `LocalSet`.
+    pub fn start(&self) {
+        for group in &self.groups {
+            group.start();
         }
     }
 

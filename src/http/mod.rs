@@ -2,6 +2,7 @@
 //!
 //! Must not know processes; a worker gives it sockets, logs and a snapshot.
 
+pub mod affinity;
 pub mod assign;
 pub mod background;
 pub mod body;

@@ -123,6 +123,8 @@ pub struct Request {
     pub writing: bool,
     /// An upstream is being asked: log lines name it.
     pub asking: bool,
+    /// The Set-Cookie field that ties the client to it (`sticky cookie`).
+    pub session: Option<Vec<u8>>,
     /// The request target sent to it.
     pub upstream_target: Vec<u8>,
     /// Where it is passed to; `$proxy_host`, `$proxy_port`.
@@ -201,6 +203,7 @@ impl Request {
             refused: false,
             writing: false,
             asking: false,
+            session: None,
             upstream_target: Vec::new(),
             origin: None,
             keepalive: false,

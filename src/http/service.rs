@@ -85,6 +85,7 @@ impl Service {
     /// connection they come.
     pub fn swap(&self, snapshot: Arc<Snapshot>, live: Live, limit: usize) {
         self.snapshot.store(snapshot);
+        live.start();
         let old = self.live.replace(Rc::new(live));
         old.flush_logs(true);
         self.limit.set(limit);

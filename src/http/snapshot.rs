@@ -2,6 +2,7 @@
 //!
 //! Must not change after it is built and must not hold anything of a worker (sockets, pools, files).
 
+use super::affinity::Affinity;
 use super::computed::Computed;
 use super::modules::Conf;
 use super::regex::Regex;
@@ -11,6 +12,7 @@ use crate::dns::ResolverSpec;
 use crate::net::ListenSpec;
 use crate::upstream::GroupSpec;
 use crate::zone::keyed;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// What the master must open for the workers.
@@ -92,6 +94,8 @@ pub struct Snapshot {
     pub groups: Vec<GroupSpec>,
     /// Name servers that requests need.
     pub resolvers: Vec<ResolverSpec>,
+    /// What requests say of their server, by the index of the group.
+    pub affinities: HashMap<usize, Affinity>,
     /// Sets of error logs: (level, index into `needs.log_files`).
     pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
     /// Slots a request keeps for variables that the configuration defines.

@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::peer::{PeerRef, Peers, Ranks, Seconds};
-use super::{ip_hash, least_conn, round_robin};
+use super::least_time::{self, LeastTime};
+use super::peer::{Moment, PeerRef, Peers, Ranks, Seconds};
+use super::{hash, ip_hash, least_conn, random, round_robin};
 
 /// The load balancing method; the algorithms are in files of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,23 @@ pub enum Balance {
     LeastConn,
     /// `ip_hash`.
     IpHash,
+    /// `hash key`, by [`Selection::key`].
+    Hash,
+    /// `hash key consistent`.
+    ConsistentHash,
+    /// `random`.
+    Random,
+    /// `random two least_conn`.
+    RandomTwo,
+    /// `least_time`.
+    LeastTime(LeastTime),
+}
+
+impl Balance {
+    /// Whether there may be backup servers.
+    pub fn has_backup(self) -> bool {
+        matches!(self, Self::RoundRobin | Self::LeastConn | Self::LeastTime(_))
+    }
 }
 
 /// Why no peer could be chosen. nginx says `no live upstreams` to all of them.
@@ -35,7 +53,11 @@ pub struct Selection {
     ranks: Rc<Ranks>,
     on_backup: bool,
     tried: Tried,
-    hash: ip_hash::State,
+    ip_hash: ip_hash::State,
+    hash: hash::State,
+    random: random::State,
+    /// The session that the request belongs to.
+    session: Vec<u8>,
     /// Attempts left. Lower it for `proxy_next_upstream_tries`; raise it by one after an error on a
     /// kept connection, which says nothing about the peer. A request gives up when it is 0.
     pub tries: u32,
@@ -48,8 +70,21 @@ impl Selection {
             ranks,
             on_backup: false,
             tried: Tried::default(),
-            hash: ip_hash::State::new(client),
+            ip_hash: ip_hash::State::new(client),
+            hash: hash::State::default(),
+            random: random::State::default(),
+            session: Vec::new(),
         }
+    }
+
+    /// What `hash` goes by.
+    pub fn key(&mut self, key: Vec<u8>) {
+        self.hash.key = key;
+    }
+
+    /// The peer with this id goes before all others while it may be used (`sticky`).
+    pub fn prefer(&mut self, id: Vec<u8>) {
+        self.session = id;
     }
 
     /// Applies `proxy_next_upstream_tries`; 0 is no limit.
@@ -59,44 +94,74 @@ impl Selection {
         }
     }
 
-    pub(super) fn select(&mut self, balance: Balance, now: Seconds) -> Result<PeerRef, NoPeer> {
+    pub(super) fn select(&mut self, balance: Balance, now: Moment) -> Result<PeerRef, NoPeer> {
         loop {
             if let Some(chosen) = self.select_in_rank(balance, now) {
                 return Ok(chosen);
             }
             if self.on_backup || self.ranks.backup.list.is_empty() {
-                return Err(self.reason(now));
+                return Err(self.reason(now.seconds));
             }
             self.on_backup = true;
             self.tried = Tried::default();
         }
     }
 
-    fn select_in_rank(&mut self, balance: Balance, now: Seconds) -> Option<PeerRef> {
+    fn select_in_rank(&mut self, balance: Balance, now: Moment) -> Option<PeerRef> {
         let ranks = Rc::clone(&self.ranks);
         let peers = if self.on_backup { &ranks.backup } else { &ranks.primary };
+        let seconds = now.seconds;
+        let own = match &self.session[..] {
+            [] => None,
+            id => peers.by_id(id, &self.tried, seconds),
+        };
         if peers.single {
-            return self.only_peer(peers);
+            return self.only_peer(peers, own.is_some());
         }
-        let index = match balance {
-            Balance::RoundRobin => round_robin::choose(peers, &self.tried, now),
-            Balance::LeastConn => least_conn::choose(peers, &self.tried, now),
-            Balance::IpHash => match self.hash.choose(peers, &self.tried, now) {
-                None => round_robin::choose(peers, &self.tried, now),
-                found => found,
-            },
-        }?;
+        let index = self.choose(balance, peers, own, now)?;
         let peer = peers.list.get(index)?;
-        peer.check(now);
+        peer.check(seconds);
         self.tried.add(index);
         self.tries = self.tries.saturating_sub(1);
-        Some(PeerRef::new(Rc::clone(peer), false))
+        let mut chosen = PeerRef::new(Rc::clone(peer), false);
+        if let Balance::LeastTime(how) = balance {
+            chosen.watch(how, now.millis);
+        }
+        Some(chosen)
+    }
+
+    fn choose(
+        &mut self,
+        balance: Balance,
+        peers: &Peers,
+        own: Option<usize>,
+        now: Moment,
+    ) -> Option<usize> {
+        let (tried, seconds) = (&self.tried, now.seconds);
+        let round_robin = || round_robin::choose(peers, tried, seconds, own);
+        if balance == Balance::RoundRobin {
+            return round_robin();
+        }
+        if own.is_some() {
+            return own;
+        }
+        let found = match balance {
+            Balance::RoundRobin => None,
+            Balance::LeastConn => return least_conn::choose(peers, tried, seconds),
+            Balance::LeastTime(how) => return least_time::choose(how, peers, tried, now),
+            Balance::IpHash => self.ip_hash.choose(peers, tried, seconds),
+            Balance::Hash => self.hash.plain(peers, tried, seconds),
+            Balance::ConsistentHash => self.hash.consistent(peers, tried, seconds),
+            Balance::Random => self.random.choose(false, peers, tried, seconds),
+            Balance::RandomTwo => self.random.choose(true, peers, tried, seconds),
+        };
+        found.or_else(round_robin)
     }
 
     /// There is nobody else to ask, so failures do not count and one attempt is all.
-    fn only_peer(&mut self, peers: &Peers) -> Option<PeerRef> {
+    fn only_peer(&mut self, peers: &Peers, own: bool) -> Option<PeerRef> {
         let peer = peers.list.first()?;
-        if peer.down() || peer.full() {
+        if peer.full() || (peer.down() && !own) {
             return None;
         }
         self.tries = 0;

@@ -30,7 +30,7 @@ impl State {
         let mut hash = self.hash;
         while self.misses <= MAX_MISSES {
             hash = next(hash, self.client);
-            let index = place(peers, hash)?;
+            let index = peers.at_weight(hash.checked_rem(peers.total_weight)?)?;
             if !tried.has(index) && peers.list.get(index)?.usable(now) {
                 self.hash = hash;
                 return Some(index);
@@ -49,12 +49,4 @@ fn next(hash: i64, client: Option<IpAddr>) -> i64 {
         Some(IpAddr::V6(ip)) => ip.octets().iter().fold(hash, mix),
         None => [0; 3].iter().fold(hash, mix),
     }
-}
-
-fn place(peers: &Peers, hash: i64) -> Option<usize> {
-    let mut left = hash.checked_rem(peers.total_weight)?;
-    peers.list.iter().position(|peer| {
-        left -= peer.weight();
-        left < 0
-    })
 }

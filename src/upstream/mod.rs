@@ -8,10 +8,13 @@
 
 mod balance;
 mod connect;
+mod hash;
 mod ip_hash;
 mod least_conn;
+mod least_time;
 mod peer;
 mod pool;
+mod random;
 mod resolve;
 mod round_robin;
 mod spec;
@@ -22,19 +25,21 @@ mod watch;
 
 pub use balance::{Balance, NoPeer, Selection};
 pub use connect::{ConnectError, SocketOptions, Stage, connect};
+pub use least_time::LeastTime;
 pub use peer::{Outcome, PeerRef};
 pub use pool::{Pool, Pooled, Tag};
 pub use spec::{GroupSpec, KeepaliveSpec, ServerSpec};
 pub use view::{PeerName, PeerView};
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 
 use tokio::time::Instant;
 
+use crate::dns::Resolver;
 use crate::net::Address;
-use peer::{Peer, Ranks, Seconds};
+use peer::{Moment, Peer, Ranks, Seconds};
 use resolve::Missing;
 
 /// Any time in seconds later than every `fail_timeout`: see [`Seconds`].
@@ -49,21 +54,43 @@ pub struct Group {
     pool: Pool,
     started: Instant,
     missing: Missing,
+    resolver: Option<Rc<Resolver>>,
+    following: Cell<bool>,
     me: Weak<Group>,
 }
 
 impl Group {
     /// Starts with every peer alive and no connection.
     pub fn new(spec: GroupSpec) -> Rc<Self> {
-        let found: Vec<_> = spec.servers.iter().map(peers_of).collect();
-        let unresolved =
-            spec.servers.iter().any(|s| s.addresses.is_empty() && s.host_port.is_some());
+        Self::after(spec, None, None)
+    }
+
+    /// The same; servers whose names `resolver` is asked for begin with the addresses that the group
+    /// before has found.
+    pub fn after(
+        spec: GroupSpec,
+        before: Option<&Group>,
+        resolver: Option<Rc<Resolver>>,
+    ) -> Rc<Self> {
+        let found: Vec<_> = spec
+            .servers
+            .iter()
+            .map(|server| {
+                if server.resolve { resolve::taken_over(server, before) } else { peers_of(server) }
+            })
+            .collect();
+        let unresolved = spec
+            .servers
+            .iter()
+            .any(|s| s.addresses.is_empty() && s.host_port.is_some() && !s.resolve);
         Rc::new_cyclic(|me| Self {
-            ranks: RefCell::new(Rc::new(Ranks::new(&spec.servers, &found))),
+            ranks: RefCell::new(Rc::new(Ranks::new(&found))),
             found: RefCell::new(found),
             pool: Pool::new(spec.keepalive),
             started: Instant::now(),
             missing: Missing::new(unresolved),
+            resolver,
+            following: Cell::new(false),
             me: me.clone(),
             spec,
         })
@@ -94,12 +121,15 @@ impl Group {
     /// Must run in a `LocalSet` if a server has no address yet: a task then asks for it.
     pub fn select(&self, selection: &mut Selection, now: Instant) -> Result<PeerRef, NoPeer> {
         self.resolve_later(now);
-        selection.select(self.spec.balance, self.seconds(now))
+        selection.select(self.spec.balance, self.moment(now))
     }
 
     /// Gives a peer back. True when this failure takes it out:
     /// log `upstream server temporarily disabled` at `warn`.
-    pub fn free(&self, peer: PeerRef, outcome: Outcome, now: Instant) -> bool {
+    pub fn free(&self, mut peer: PeerRef, outcome: Outcome, now: Instant) -> bool {
+        if outcome != Outcome::Ok {
+            peer.disregard();
+        }
         let disabled = outcome == Outcome::Failed && peer.fail(self.seconds(now));
         drop(peer);
         disabled
@@ -110,6 +140,11 @@ impl Group {
         START + now.saturating_duration_since(self.started).as_secs()
     }
 
+    fn moment(&self, now: Instant) -> Moment {
+        let millis = now.saturating_duration_since(self.started).as_millis();
+        Moment { seconds: self.seconds(now), millis: u64::try_from(millis).unwrap_or(u64::MAX) }
+    }
+
     /// Requests under way keep the peers they began with.
     fn set_addresses(&self, server: usize, addresses: Vec<Address>) {
         let mut found = self.found.borrow_mut();
@@ -118,7 +153,16 @@ impl Group {
             return;
         };
         *peers = addresses.into_iter().map(|address| Rc::new(Peer::new(spec, address))).collect();
-        self.ranks.replace(Rc::new(Ranks::new(&self.spec.servers, &found)));
+        self.ranks.replace(Rc::new(Ranks::new(&found)));
+    }
+
+    /// The peers of a server from now on. One that was there before goes on with what it knows.
+    fn set_peers(&self, server: usize, new: Vec<Peer>) {
+        let mut found = self.found.borrow_mut();
+        let Some(peers) = found.get_mut(server) else { return };
+        let known = |new: &Peer| peers.iter().find(|old| old.same(new)).cloned();
+        *peers = new.into_iter().map(|new| known(&new).unwrap_or_else(|| Rc::new(new))).collect();
+        self.ranks.replace(Rc::new(Ranks::new(&found)));
     }
 }
 

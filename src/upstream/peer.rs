@@ -1,27 +1,48 @@
 //! Owns one peer (an address of a `server`) and its failure and connection accounting.
 //! Must not choose between peers nor open connections.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::fmt::Write;
 use std::rc::Rc;
+use std::time::Duration;
+
+use md5::{Digest, Md5};
+use tokio::time::Instant;
 
 use crate::net::Address;
 
+use super::least_time::{LeastTime, Times};
+
+use super::balance::Tried;
 use super::spec::ServerSpec;
+use crate::dns::ServiceAddress;
 
 /// Whole seconds of a clock that never goes back and starts far from zero,
 /// so that zero can mean "never".
 pub(super) type Seconds = u64;
+
+/// A moment on that clock, and in milliseconds since it began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) seconds: Seconds,
+    pub(super) millis: u64,
+}
 
 /// One address requests can be sent to, with what this worker knows about it.
 pub(super) struct Peer {
     pub(super) address: Address,
     name: String,
     server: String,
+    /// What a session that belongs to it is known by.
+    id: String,
+    pub(super) backup: bool,
     weight: i64,
     max_fails: u32,
     fail_timeout: Seconds,
     max_conns: u32,
     down: bool,
+    drain: bool,
+    pub(super) times: Times,
     current_weight: Cell<i64>,
     effective_weight: Cell<i64>,
     conns: Cell<u32>,
@@ -35,15 +56,20 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(server: &ServerSpec, address: Address) -> Self {
         let weight = i64::from(server.weight.max(1));
+        let name = address.to_string();
         Self {
-            name: address.to_string(),
+            id: server.route.clone().unwrap_or_else(|| hashed(&name)),
+            name,
             address,
             server: server.name.clone(),
+            backup: server.backup,
             weight,
             max_fails: server.max_fails,
             fail_timeout: server.fail_timeout.as_secs(),
             max_conns: server.max_conns,
             down: server.down,
+            drain: server.drain,
+            times: Times::default(),
             current_weight: Cell::new(0),
             effective_weight: Cell::new(weight),
             conns: Cell::new(0),
@@ -53,8 +79,61 @@ impl Peer {
         }
     }
 
+    /// A host that a service names; what it says of itself goes before the `server` line's defaults.
+    pub(super) fn of_service(server: &ServerSpec, one: &ServiceAddress, backup: bool) -> Self {
+        let weight = if server.weight == 1 { u32::from(one.weight) } else { server.weight };
+        let spec = ServerSpec { weight, backup, name: one.host.clone(), ..server.clone() };
+        Self::new(&spec, Address::Inet(one.address))
+    }
+
+    /// The same address under another `server` line.
+    pub(super) fn again(&self, server: &ServerSpec) -> Self {
+        let (Address::Inet(inet), None) = (&self.address, &server.service) else {
+            let one =
+                ServerSpec { name: self.server.clone(), backup: self.backup, ..server.clone() };
+            return Self::new(&one, self.address.clone());
+        };
+        let port = server.host_port.as_ref().map_or(inet.port(), |(_, port)| *port);
+        Self::new(server, Address::Inet((inet.ip(), port).into()))
+    }
+
+    /// Whether it gets no new sessions.
     pub(super) fn down(&self) -> bool {
-        self.down
+        self.down || self.drain
+    }
+
+    /// Whether requests of its own sessions may still go there.
+    pub(super) fn welcomes_its_own(&self, now: Seconds) -> bool {
+        !self.down && !self.failing(now) && !self.full()
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The `server` parameter as written.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Whether both come from the same `server`.
+    pub(super) fn same_server(&self, other: &Self) -> bool {
+        self.server == other.server
+    }
+
+    /// Whether the other one stands for the same: then this one may go on with what it knows.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        (&self.address, &self.server, self.weight, self.backup)
+            == (&other.address, &other.server, other.weight, other.backup)
+    }
+
+    /// How often `fail_timeout` has passed since the last failure or trial.
+    pub(super) fn timeouts_since_check(&self, now: Seconds) -> u32 {
+        let passed = now.saturating_sub(self.checked.get());
+        if passed <= self.fail_timeout {
+            return 0;
+        }
+        u32::try_from(passed / (self.fail_timeout + 1)).unwrap_or(u32::MAX)
     }
 
     pub(super) fn weight(&self) -> i64 {
@@ -91,7 +170,7 @@ impl Peer {
 
     /// Whether one of several peers may get a request now.
     pub(super) fn usable(&self, now: Seconds) -> bool {
-        !self.down && !self.failing(now) && !self.full()
+        !self.down() && !self.failing(now) && !self.full()
     }
 
     /// Takes part in one round: gains its effective weight, returned, which
@@ -147,12 +226,49 @@ impl Peer {
 pub struct PeerRef {
     pub(super) peer: Rc<Peer>,
     single: bool,
+    watch: Option<Watch>,
+}
+
+/// The measuring of one request's times, where they are balanced by.
+struct Watch {
+    how: LeastTime,
+    began: Instant,
+    /// When it began, on the peers' clock.
+    millis: u64,
+    header: Option<Duration>,
+    /// It counts as under way.
+    inflight: bool,
 }
 
 impl PeerRef {
     pub(super) fn new(peer: Rc<Peer>, single: bool) -> Self {
         peer.conns.set(peer.conns.get().saturating_add(1));
-        Self { peer, single }
+        Self { peer, single, watch: None }
+    }
+
+    /// Begins to measure.
+    pub(super) fn watch(&mut self, how: LeastTime, now: u64) {
+        if how.inflight {
+            self.peer.times.begin(now);
+        }
+        let began = Instant::now();
+        self.watch = Some(Watch { how, began, millis: now, header: None, inflight: how.inflight });
+    }
+
+    /// The head of the answer has come.
+    pub fn head_came(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let took = watch.began.elapsed();
+        watch.header = Some(took);
+        if !watch.how.last_byte && watch.how.inflight {
+            self.peer.times.head_came(millis(took));
+            watch.end_inflight(&self.peer.times, took);
+        }
+    }
+
+    /// Whether a session belongs to it.
+    pub fn id(&self) -> &str {
+        self.peer.id()
     }
 
     /// Where to connect.
@@ -167,7 +283,14 @@ impl PeerRef {
 
     /// The `server` parameter as written.
     pub fn server(&self) -> &str {
-        &self.peer.server
+        self.peer.server()
+    }
+
+    /// An answer that goes to the next server says nothing of its times.
+    pub(super) fn disregard(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.header = None;
+        }
     }
 
     /// Counts a failure; a group's only peer is never taken out and keeps no count.
@@ -176,8 +299,44 @@ impl PeerRef {
     }
 }
 
+impl Watch {
+    fn end_inflight(&mut self, times: &Times, took: Duration) {
+        if std::mem::take(&mut self.inflight) {
+            times.end(self.millis + millis(took), millis(took));
+        }
+    }
+
+    /// The request is over.
+    fn end(mut self, times: &Times) {
+        let took = self.began.elapsed();
+        self.end_inflight(times, took);
+        let Some(header) = self.header else { return };
+        times.answered(millis(took));
+        if self.how.last_byte || !self.how.inflight {
+            times.head_came(millis(header));
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// As nginx names a server to clients without giving its address away.
+fn hashed(name: &str) -> String {
+    let mut out = String::with_capacity(32);
+    for byte in Md5::digest(name.as_bytes()) {
+        // A string takes whatever is written.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
 impl Drop for PeerRef {
     fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.end(&self.peer.times);
+        }
         self.peer.release(self.single);
     }
 }
@@ -202,17 +361,36 @@ pub(super) struct Peers {
     pub(super) total_weight: i64,
     /// How many may be tried: those not `down`.
     pub(super) tries: u32,
+    /// For `hash ... consistent`, once it is needed.
+    pub(super) ring: OnceCell<Vec<(u32, usize)>>,
 }
 
 impl Peers {
     fn new(list: Vec<Rc<Peer>>) -> Self {
-        let tries = list.iter().filter(|peer| !peer.down).count();
+        let tries = list.iter().filter(|peer| !peer.down()).count();
         Self {
             single: false,
             total_weight: list.iter().map(|peer| peer.weight).sum(),
             tries: u32::try_from(tries).unwrap_or(u32::MAX),
             list,
+            ring: OnceCell::new(),
         }
+    }
+
+    /// Index of the peer in whose share of the weights this place lies.
+    pub(super) fn at_weight(&self, place: i64) -> Option<usize> {
+        let mut left = place;
+        self.list.iter().position(|peer| {
+            left -= peer.weight();
+            left < 0
+        })
+    }
+
+    /// Index of the peer that a session belongs to, if it may go there.
+    pub(super) fn by_id(&self, id: &[u8], tried: &Tried, now: Seconds) -> Option<usize> {
+        let index = self.list.iter().position(|peer| peer.id.as_bytes() == id)?;
+        let welcome = self.list.get(index)?.welcomes_its_own(now);
+        (welcome && !tried.has(index)).then_some(index)
     }
 }
 
@@ -223,11 +401,11 @@ pub(super) struct Ranks {
 }
 
 impl Ranks {
-    /// `found` holds the peers of each server, in the order of `servers`.
-    pub(super) fn new(servers: &[ServerSpec], found: &[Vec<Rc<Peer>>]) -> Self {
+    /// `found` holds the peers of each server, in the order written.
+    pub(super) fn new(found: &[Vec<Rc<Peer>>]) -> Self {
         let rank = |backup| {
-            let of_rank = servers.iter().zip(found).filter(|(server, _)| server.backup == backup);
-            Peers::new(of_rank.flat_map(|(_, peers)| peers.iter().cloned()).collect())
+            let of_rank = found.iter().flatten().filter(|peer| peer.backup == backup);
+            Peers::new(of_rank.cloned().collect())
         };
         let mut ranks = Self { primary: rank(false), backup: rank(true) };
         ranks.primary.single = ranks.primary.list.len() == 1 && ranks.backup.list.is_empty();

@@ -4,8 +4,19 @@
 use super::balance::Tried;
 use super::peer::{Peers, Seconds};
 
-/// Index of the winner, or `None` when no untried peer is usable.
-pub(super) fn choose(peers: &Peers, tried: &Tried, now: Seconds) -> Option<usize> {
+/// Index of the winner, or `None` when no untried peer is usable. `own` wins whatever it has, as the
+/// peer that the session belongs to, and pays as far as one round of the others goes.
+pub(super) fn choose(
+    peers: &Peers,
+    tried: &Tried,
+    now: Seconds,
+    own: Option<usize>,
+) -> Option<usize> {
+    if let Some(peer) = own.and_then(|index| peers.list.get(index))
+        && peer.current_weight() <= peer.weight() - peers.total_weight
+    {
+        return own;
+    }
     let mut best = None;
     let mut total = 0;
     for (index, peer) in peers.list.iter().enumerate() {
@@ -18,7 +29,7 @@ pub(super) fn choose(peers: &Peers, tried: &Tried, now: Seconds) -> Option<usize
             best = Some((index, peer.current_weight()));
         }
     }
-    let (index, _) = best?;
+    let index = own.or(best.map(|(index, _)| index))?;
     peers.list.get(index)?.pay(total);
     Some(index)
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::dns::ResolverSpec;
 use crate::net::Address;
 
 use super::balance::Balance;
@@ -18,6 +19,8 @@ pub struct GroupSpec {
     pub keepalive: KeepaliveSpec,
     /// The load balancing method.
     pub balance: Balance,
+    /// Who is asked for the names of servers with `resolve`, and how long an answer may take.
+    pub resolver: Option<(ResolverSpec, Duration)>,
 }
 
 impl GroupSpec {
@@ -31,6 +34,7 @@ impl GroupSpec {
             servers: vec![server],
             keepalive: KeepaliveSpec::OFF,
             balance: Balance::RoundRobin,
+            resolver: None,
         }
     }
 }
@@ -54,6 +58,14 @@ pub struct ServerSpec {
     pub backup: bool,
     /// `down`.
     pub down: bool,
+    /// `drain`: only requests that belong to it by their session still go there.
+    pub drain: bool,
+    /// `route=`; without it a session is known by a hash of the address.
+    pub route: Option<String>,
+    /// `resolve`: the addresses of `host_port` are asked for while the server runs.
+    pub resolve: bool,
+    /// `service=`: the name of a service instead of a port.
+    pub service: Option<String>,
     /// `max_conns=`, per worker; 0 is no limit.
     pub max_conns: u32,
 }
@@ -70,6 +82,10 @@ impl ServerSpec {
             fail_timeout: Duration::from_secs(10),
             backup: false,
             down: false,
+            drain: false,
+            route: None,
+            resolve: false,
+            service: None,
             max_conns: 0,
         }
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 /// As written.
 #[derive(Debug, Default, Clone)]
 pub struct Draft {
-    resolver: Option<ResolverDraft>,
-    timeout: Option<Duration>,
+    pub resolver: Option<ResolverDraft>,
+    pub timeout: Option<Duration>,
 }
 
 /// In force.

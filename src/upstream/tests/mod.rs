@@ -23,7 +23,7 @@ fn weighted(port: u16, weight: u32) -> ServerSpec {
 
 fn spec(servers: Vec<ServerSpec>) -> GroupSpec {
     let keepalive = KeepaliveSpec::default();
-    GroupSpec { name: "u".into(), servers, keepalive, balance: Balance::RoundRobin }
+    GroupSpec { name: "u".into(), servers, keepalive, balance: Balance::RoundRobin, resolver: None }
 }
 
 fn group(servers: Vec<ServerSpec>) -> Rc<Group> {

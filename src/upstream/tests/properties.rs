@@ -41,7 +41,19 @@ prop_compose! {
 }
 
 fn any_balance() -> impl Strategy<Value = Balance> {
-    prop_oneof![Just(Balance::RoundRobin), Just(Balance::LeastConn), Just(Balance::IpHash)]
+    use crate::upstream::LeastTime;
+    prop_oneof![
+        Just(Balance::RoundRobin),
+        Just(Balance::LeastConn),
+        Just(Balance::IpHash),
+        Just(Balance::Hash),
+        Just(Balance::ConsistentHash),
+        Just(Balance::Random),
+        Just(Balance::RandomTwo),
+        any::<(bool, bool)>().prop_map(|(last_byte, inflight)| {
+            Balance::LeastTime(LeastTime { last_byte, inflight })
+        }),
+    ]
 }
 
 #[derive(Default)]
@@ -99,7 +111,11 @@ proptest! {
         let mut history = History::default();
         for step in steps {
             match step {
-                Step::Begin => history.requests.push((group.selection(None), Vec::new())),
+                Step::Begin => {
+                    let mut selection = group.selection(None);
+                    selection.key(history.requests.len().to_string().into_bytes());
+                    history.requests.push((selection, Vec::new()));
+                }
                 Step::Select(which) => history.select(&group, which, now),
                 Step::Free(which, failed) => history.free(&group, which, failed, now),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds),

@@ -4,6 +4,7 @@ use crate::support::{Origin, Server, Setup};
 
 mod aborts;
 mod answers;
+mod balancing;
 mod bodies;
 mod desync;
 mod headers;

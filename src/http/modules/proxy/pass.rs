@@ -118,6 +118,11 @@ impl Course<'_> {
     /// Asks server after server until one answers or no more may be asked.
     async fn run(&self, req: &mut Request) -> Stop {
         let mut selection = self.chosen.group.selection(req.peer().ip());
+        let snapshot = req.snapshot.clone();
+        let affinity = self.chosen.at.and_then(|at| snapshot.affinities.get(&at));
+        if let Some(affinity) = affinity {
+            affinity.apply(req, &mut selection);
+        }
         selection.limit_tries(self.conf.next_tries);
         loop {
             let Ok(peer) = self.chosen.group.select(&mut selection, Now::now()) else {
@@ -125,6 +130,7 @@ impl Course<'_> {
             };
             Self::begin_try(req, peer.name().to_owned());
             req.guest.turns_to(&self.chosen.group, &peer);
+            req.session = affinity.and_then(|affinity| affinity.cookie(req, &peer));
             let attempt = self.attempt(req, peer).await;
             let stop = match attempt {
                 Attempt::Answered(reply, on) => self.answered(req, reply, on, &selection),
@@ -254,7 +260,7 @@ impl Course<'_> {
         &self,
         req: &mut Request,
         reply: Reply,
-        on: Connected,
+        mut on: Connected,
         selection: &Selection,
     ) -> Option<Stop> {
         let status = reply.head.status;
@@ -262,6 +268,7 @@ impl Course<'_> {
             last.status = if reply.http09 { 200 } else { status };
             last.header = last.began.map(|began| began.elapsed());
         }
+        on.peer.head_came();
         let sent = on.exchange.sent > 0;
         if let Some(condition) = retry::of_status(status) {
             let may = selection.tries > 0 && retry::allowed(self.conf, &self.tried(req, condition, sent));

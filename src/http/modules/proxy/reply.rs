@@ -73,6 +73,9 @@ pub fn prepare(
     };
     let charset = req.upstream_headers.get(Name::XAccelCharset);
     reply.override_charset = charset.filter(|_| heeds(CHARSET)).map(<[u8]>::to_vec);
+    if let Some(session) = req.session.take() {
+        reply.headers.push_known(Name::SetCookie, &session);
+    }
     copy_fields(req, conf, &mut reply);
     if status == 101 {
         req.keepalive = false;

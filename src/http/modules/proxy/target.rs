@@ -155,6 +155,8 @@ pub struct Chosen {
     pub origin: Arc<Origin>,
     /// The URL came from variables: its URI part replaces the whole URI.
     computed: bool,
+    /// Index of the group, unless it is of this request alone.
+    pub at: Option<usize>,
 }
 
 impl Pass {
@@ -163,7 +165,8 @@ impl Pass {
         let url = match &self.target {
             Target::Fixed(origin) => {
                 let group = req.live.groups[origin.group].clone();
-                return Ok(Chosen { group, origin: origin.clone(), computed: false });
+                let at = Some(origin.group);
+                return Ok(Chosen { group, origin: origin.clone(), computed: false, at });
             }
             Target::Computed(template) => template.value(req).into_owned(),
         };
@@ -173,11 +176,12 @@ impl Pass {
             _ => Unknown::url(why),
         })?;
         let name = String::from_utf8_lossy(parts.authority).into_owned();
-        let group = match named(req, &name) {
-            Some(group) => group,
+        let at = named(req, &name);
+        let group = match at.and_then(|at| req.live.groups.get(at)) {
+            Some(group) => group.clone(),
             None => Group::new(GroupSpec::implied(&name, addresses(req, &name).await?, None)),
         };
-        Ok(Chosen { group, origin: Arc::new(parts.origin()), computed: true })
+        Ok(Chosen { group, origin: Arc::new(parts.origin()), computed: true, at })
     }
 
     /// The request target for the upstream.
@@ -224,13 +228,13 @@ impl Unknown {
 }
 
 /// The group with this name: of a block, or one that another `proxy_pass` has implied.
-fn named(req: &Request, name: &str) -> Option<Rc<Group>> {
+fn named(req: &Request, name: &str) -> Option<usize> {
     let is = |group: &&Rc<Group>| {
         let known = group.name();
         let same = known.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
         same && matches!(&known[name.len()..], "" | ":80")
     };
-    req.live.groups.iter().find(is).cloned()
+    req.live.groups.iter().position(|group| is(&group))
 }
 
 /// The addresses of a server that only the request knows.

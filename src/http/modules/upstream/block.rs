@@ -3,11 +3,15 @@
 //! Must not look names up before the whole configuration has been read.
 
 use super::server::{self, WrittenServer};
+use super::sticky::StickyDraft;
 use crate::conf::values::{self, once, parse_number};
 use crate::conf::{Action, Args, Contexts, Directive, Env, Error, Row, Setter, Table, Word};
-use crate::http::draft;
+use crate::http::draft::{self, Scope};
+use crate::dns::ResolverSpec;
 use crate::http::finish::Finish;
-use crate::upstream::{Balance, GroupSpec, KeepaliveSpec};
+use crate::http::affinity::Affinity;
+use crate::http::resolver::{ResolverDraft, TIMEOUT};
+use crate::upstream::{Balance, GroupSpec, KeepaliveSpec, LeastTime};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -22,6 +26,12 @@ pub struct UpstreamDraft {
     requests: Option<u64>,
     time: Option<Duration>,
     timeout: Option<Duration>,
+    /// The key of `hash`.
+    key: Option<Word>,
+    sticky: Option<StickyDraft>,
+    zone: bool,
+    resolver: Option<ResolverDraft>,
+    resolver_timeout: Option<Duration>,
 }
 
 /// Every directive of `upstream {}`.
@@ -46,7 +56,8 @@ static ROWS: &[Row<UpstreamDraft>] = &[
         "server",
         Args::AtLeast(1),
         "A server of the group: an address, a name (each of its addresses is a server) or a unix socket, \
-         with `weight=`, `max_conns=`, `max_fails=`, `fail_timeout=`, `backup`, `down`.",
+         with `weight=`, `max_conns=`, `max_fails=`, `fail_timeout=`, `backup`, `down`, `drain`, `route=`, \
+         `resolve` (its addresses are followed while the server runs) and `service=` (SRV records).",
         server::read,
     ),
     row(
@@ -86,13 +97,64 @@ static ROWS: &[Row<UpstreamDraft>] = &[
         "Chooses the server by the client's address, so that a client stays with its server.",
         |draft, dir, env| balance(draft, Balance::IpHash, dir, env),
     ),
-    not_yet("zone"),
-    not_yet("hash"),
-    not_yet("random"),
-    not_yet("least_time"),
-    not_yet("sticky"),
-    not_yet("resolver"),
-    not_yet("resolver_timeout"),
+    row(
+        "hash",
+        Args::Between(1, 2),
+        "Chooses the server by a key of the request; with `consistent` on a ring (ketama), so that few keys \
+         move when servers come or go.",
+        hash,
+    ),
+    row(
+        "random",
+        Args::Between(0, 2),
+        "Chooses a server at random, by weight; with `two` the one with fewer connections of two.",
+        random,
+    ),
+    row(
+        "least_time",
+        Args::Between(1, 2),
+        "Chooses the server with the least average time and fewest connections, by weight: time to the \
+         `header` or to the `last_byte`; with `inflight` requests under way count.",
+        least_time,
+    ),
+    row(
+        "sticky",
+        Args::AtLeast(2),
+        "Keeps a client with its server: by a `cookie` that is set for it, or by a `route` that variables \
+         hold; `learn` is not supported yet.",
+        |draft, dir, _| {
+            once(&draft.sticky, dir)?;
+            draft.sticky = Some(StickyDraft::read(dir)?);
+            Ok(())
+        },
+    ),
+    row(
+        "zone",
+        Args::Between(1, 2),
+        "Names the group's state, which `resolve` asks for. Without effect otherwise: each worker keeps its \
+         own count of connections and failures.",
+        |draft, dir, env| {
+            draft.zone = true;
+            env.no_effect.entry("zone".to_owned()).or_insert(dir.name.span);
+            Ok(())
+        },
+    ),
+    row(
+        "resolver",
+        Args::AtLeast(1),
+        "Name servers for servers with `resolve`, instead of those of `http`.",
+        |draft, dir, env| {
+            once(&draft.resolver, dir)?;
+            draft.resolver = Some(ResolverDraft::read(dir, env)?);
+            Ok(())
+        },
+    ),
+    row(
+        "resolver_timeout",
+        Args::Exactly(1),
+        "How long an answer of those may take (default 30s).",
+        |draft, dir, _| values::msec(&mut draft.resolver_timeout, dir),
+    ),
     not_yet("queue"),
     not_yet("state"),
     not_yet("ntlm"),
@@ -133,6 +195,49 @@ fn balance(
     Ok(())
 }
 
+/// The error of a word that means nothing here.
+fn invalid(word: &Word) -> Error {
+    word.error(format_args!("invalid parameter \"{}\"", word.lossy()))
+}
+
+fn hash(draft: &mut UpstreamDraft, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    let how = match dir.args.get(1) {
+        None => Balance::Hash,
+        Some(word) if word.text == b"consistent" => Balance::ConsistentHash,
+        Some(word) => return Err(invalid(word)),
+    };
+    draft.key = Some(dir.arg(0).clone());
+    balance(draft, how, dir, env)
+}
+
+fn random(draft: &mut UpstreamDraft, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    let how = match &dir.args[..] {
+        [] => Balance::Random,
+        [two] if two.text == b"two" => Balance::RandomTwo,
+        [two, how] if two.text == b"two" && how.text == b"least_conn" => Balance::RandomTwo,
+        [two, how] if two.text == b"two" => return Err(invalid(how)),
+        _ => return Err(invalid(dir.arg(0))),
+    };
+    balance(draft, how, dir, env)
+}
+
+fn least_time(draft: &mut UpstreamDraft, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    let inflight = match dir.args.get(1) {
+        None => false,
+        Some(word) if word.text == b"inflight" => true,
+        Some(word) => return Err(invalid(word)),
+    };
+    let last_byte = match &*dir.arg(0).text {
+        b"header" => false,
+        b"last_byte" => true,
+        _ => {
+            let shown = dir.arg(0).lossy();
+            return Err(dir.arg(0).error(format_args!("invalid value \"{shown}\"")));
+        }
+    };
+    balance(draft, Balance::LeastTime(LeastTime { last_byte, inflight }), dir, env)
+}
+
 impl UpstreamDraft {
     /// Reads the block.
     pub(super) fn read(dir: &Directive, env: &mut Env) -> Result<Self, Error> {
@@ -144,6 +249,11 @@ impl UpstreamDraft {
             requests: None,
             time: None,
             timeout: None,
+            key: None,
+            sticky: None,
+            zone: false,
+            resolver: None,
+            resolver_timeout: None,
         };
         let directives = dir.block.as_deref().unwrap_or_default();
         let before = env.errors.len();
@@ -167,13 +277,44 @@ impl UpstreamDraft {
     }
 
     /// Resolves its servers and fills the defaults.
-    pub(super) fn finish(&self, cx: &mut Finish) -> GroupSpec {
+    pub(super) fn finish(&self, http: &Scope, cx: &mut Finish) -> GroupSpec {
+        let resolver = self.resolver(http, cx);
         GroupSpec {
             name: self.name.lossy().into_owned(),
             servers: self.servers.iter().map(|server| server.finish(cx)).collect(),
             keepalive: self.keepalive(),
             balance: self.balance.unwrap_or_default(),
+            resolver,
         }
+    }
+
+    /// What requests say of their server.
+    pub(super) fn affinity(&self, cx: &mut Finish) -> Option<Affinity> {
+        let key = self.key.as_ref().map(|word| cx.template(word));
+        let sticky = self.sticky.as_ref().map(|draft| draft.finish(cx));
+        (key.is_some() || sticky.is_some()).then_some(Affinity { key, sticky })
+    }
+
+    /// Who is asked for names at run time, if there are any.
+    fn resolver(&self, http: &Scope, cx: &mut Finish) -> Option<(ResolverSpec, Duration)> {
+        let server = self.servers.iter().find(|server| server.spec.resolve)?;
+        let name = self.name.lossy();
+        if !self.zone {
+            cx.report(server.word.error(format_args!(
+                "resolving names at run time requires upstream \"{name}\" to be in shared memory"
+            )));
+            return None;
+        }
+        let outer = &http.drafts.resolver;
+        let Some(draft) = self.resolver.as_ref().or(outer.resolver.as_ref()) else {
+            cx.report(server.word.error(format_args!(
+                "no resolver defined to resolve names at run time in upstream \"{name}\""
+            )));
+            return None;
+        };
+        let spec = draft.finish(cx);
+        cx.resolver(spec.clone());
+        Some((spec, self.resolver_timeout.or(outer.timeout).unwrap_or(TIMEOUT)))
     }
 
     fn keepalive(&self) -> KeepaliveSpec {

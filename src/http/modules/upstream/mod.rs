@@ -4,6 +4,7 @@
 
 mod block;
 mod server;
+mod sticky;
 
 use crate::conf::{Args, Contexts, Row};
 use crate::http::draft::{Scope, block};
@@ -53,7 +54,10 @@ pub static VARIABLES: &[Variable] = &[];
 /// Makes the groups of all `upstream` blocks known, before any `proxy_pass` is finished.
 pub fn define(http: &Scope, cx: &mut Finish) {
     for written in &http.drafts.upstream.blocks {
-        let group = written.finish(cx);
+        let group = written.finish(http, cx);
+        if let Some(affinity) = written.affinity(cx) {
+            cx.affinities.insert(cx.groups.len(), affinity);
+        }
         // nginx compares names without regard to case.
         cx.group_names.insert(group.name.to_ascii_lowercase(), cx.groups.len());
         cx.group_names.insert(group.name.clone(), cx.groups.len());

@@ -13,7 +13,7 @@ use crate::upstream::{Balance, ServerSpec};
 /// A `server` line as written.
 #[derive(Debug, Clone)]
 pub(super) struct WrittenServer {
-    word: Word,
+    pub word: Word,
     endpoint: Endpoint,
     /// Without its addresses.
     pub spec: ServerSpec,
@@ -22,13 +22,20 @@ pub(super) struct WrittenServer {
 impl WrittenServer {
     /// Looks its name up.
     pub fn finish(&self, cx: &mut Finish) -> ServerSpec {
+        // A literal address stays what it is.
+        let resolve = self.spec.resolve && host_port(&self.endpoint).is_some();
+        let mut now = || addresses(&self.endpoint, &self.word, &self.spec.name, cx);
         ServerSpec {
-            addresses: addresses(&self.endpoint, &self.word, &self.spec.name, cx),
+            addresses: if resolve { Vec::new() } else { now() },
+            resolve,
             host_port: host_port(&self.endpoint),
             ..self.spec.clone()
         }
     }
 }
+
+/// As long as the hash of an address that stands for it otherwise.
+const LONGEST_ROUTE: usize = 32;
 
 /// `server address [parameters]`.
 pub(super) fn read(draft: &mut UpstreamDraft, dir: &Directive, _: &mut Env) -> Result<(), Error> {
@@ -39,8 +46,18 @@ pub(super) fn read(draft: &mut UpstreamDraft, dir: &Directive, _: &mut Env) -> R
         // As in nginx only a method that has been chosen above this line counts.
         parameter(&mut spec, word, draft.balance)?;
     }
+    let wrong = |what: &str| Err(word.error(format_args!("service upstream \"{name}\" {what}")));
+    if spec.service.is_some() && !spec.resolve {
+        return wrong("requires \"resolve\" parameter");
+    }
     let endpoint = Endpoint::parse_server(name, 80)
         .map_err(|bad| word.error(format_args!("{bad} in upstream \"{name}\"")))?;
+    if spec.service.is_some() && endpoint.port_given {
+        return wrong("may not have port");
+    }
+    if spec.service.is_some() && host_port(&endpoint).is_none() {
+        return wrong("requires domain name");
+    }
     draft.servers.push(WrittenServer { word: word.clone(), endpoint, spec });
     Ok(())
 }
@@ -68,14 +85,23 @@ fn parameter(spec: &mut ServerSpec, word: &Word, balance: Option<Balance>) -> Re
         ("fail_timeout", Some(value)) => {
             spec.fail_timeout = parse_sec(value.as_bytes()).ok_or_else(invalid)?;
         }
-        ("backup", None) if balance == Some(Balance::IpHash) => {
+        ("backup", None) if balance.is_some_and(|balance| !balance.has_backup()) => {
             return Err(
                 word.error(format_args!("balancing method does not support parameter \"{text}\""))
             );
         }
         ("backup", None) => spec.backup = true,
         ("down", None) => spec.down = true,
-        ("drain" | "resolve", None) | ("route" | "service" | "slow_start", Some(_)) => {
+        ("drain", None) => spec.drain = true,
+        ("resolve", None) => spec.resolve = true,
+        ("route", Some("")) => return Err(word.error("route is empty")),
+        ("route", Some(route)) if route.len() > LONGEST_ROUTE => {
+            return Err(word.error(format_args!("route is longer than {LONGEST_ROUTE}")));
+        }
+        ("route", Some(route)) => spec.route = Some(route.to_owned()),
+        ("service", Some("")) => return Err(word.error("service is empty")),
+        ("service", Some(service)) => spec.service = Some(service.to_owned()),
+        ("slow_start", Some(_)) => {
             return Err(word.error(format_args!("parameter \"{text}\" is not supported yet")));
         }
         _ => return Err(invalid()),

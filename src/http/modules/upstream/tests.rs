@@ -61,8 +61,40 @@ fn complaints_are_nginxs() {
             "upstream a { ip_hash; server one; server two backup; }",
             "balancing method does not support parameter \"backup\"",
         ),
-        ("upstream a { server one resolve; }", "parameter \"resolve\" is not supported yet"),
-        ("upstream a { server one; zone a 64k; }", "\"zone\" directive is not supported yet"),
+        ("upstream a { server one slow_start=1s; }", "parameter \"slow_start=1s\" is not supported yet"),
+        ("upstream a { server one; queue 5; }", "\"queue\" directive is not supported yet"),
+        (
+            "upstream a { server one resolve; }",
+            "resolving names at run time requires upstream \"a\" to be in shared memory",
+        ),
+        (
+            "upstream a { zone a 64k; server one resolve; }",
+            "no resolver defined to resolve names at run time in upstream \"a\"",
+        ),
+        ("upstream a { server one service=x; }", "service upstream \"one\" requires \"resolve\" parameter"),
+        ("upstream a { server one:1 service=x resolve; }", "service upstream \"one:1\" may not have port"),
+        (
+            "upstream a { server 127.0.0.1 service=x resolve; }",
+            "service upstream \"127.0.0.1\" requires domain name",
+        ),
+        ("upstream a { server one route=; }", "route is empty"),
+        ("upstream a { hash $uri twice; server one; }", "invalid parameter \"twice\""),
+        ("upstream a { random two least; server one; }", "invalid parameter \"least\""),
+        ("upstream a { least_time now; server one; }", "invalid value \"now\""),
+        ("upstream a { sticky route x; server one; }", "invalid variable name \"x\""),
+        ("upstream a { sticky by x; server one; }", "unknown parameter \"by\""),
+        (
+            "upstream a { sticky learn create=$x; server one; }",
+            "\"sticky learn\" is not supported yet",
+        ),
+        (
+            "upstream a { sticky cookie s expires=x; server one; }",
+            "\"sticky\" directive invalid \"expires\" parameter value",
+        ),
+        (
+            "upstream a { hash $uri; server one; server two backup; }",
+            "balancing method does not support parameter \"backup\"",
+        ),
         (
             "upstream a { server one; keepalive x; }",
             "invalid value \"x\" in \"keepalive\" directive",
