@@ -28,6 +28,16 @@ pub fn format(seconds: i64) -> String {
     DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).unwrap_or_default()
 }
 
+/// `Sun, 06-Nov-94 08:49:37 GMT`, the date of cookies; the year has four digits from 2038 on.
+pub fn cookie(seconds: i64) -> String {
+    let date = format(seconds);
+    let words: Vec<_> = date.split(' ').collect();
+    let [week, day, month, year, time, zone] = words[..] else { return date };
+    let short = year.parse().is_ok_and(|year: u32| year < 2038);
+    let year = if short { year.get(2..).unwrap_or(year) } else { year };
+    format!("{week} {day}-{month}-{year} {time} {zone}")
+}
+
 /// What is left to read.
 struct Cursor<'a>(&'a [u8]);
 
@@ -118,6 +128,13 @@ mod tests {
         for form in forms {
             assert_eq!(parse(form), Some(784_111_777), "{}", String::from_utf8_lossy(form));
         }
+    }
+
+    #[test]
+    fn cookies_have_years_of_their_own() {
+        assert_eq!(cookie(784_111_777), "Sun, 06-Nov-94 08:49:37 GMT");
+        assert_eq!(cookie(2_145_916_799), "Thu, 31-Dec-37 23:59:59 GMT");
+        assert_eq!(cookie(2_145_916_800), "Fri, 01-Jan-2038 00:00:00 GMT");
     }
 
     #[test]

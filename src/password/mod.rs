@@ -41,8 +41,8 @@ fn salted(given: &[u8], encoded: &[u8]) -> bool {
     same(&Sha1::new().chain_update(given).chain_update(salt).finalize(), digest)
 }
 
-/// Compares all bytes, whatever the first difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
+/// Whether two values are the same; all bytes are compared, whatever the first difference is.
+pub fn same(a: &[u8], b: &[u8]) -> bool {
     let differences = a.iter().zip(b).fold(0, |sum, (a, b)| black_box(sum | (a ^ b)));
     a.len() == b.len() && differences == 0
 }

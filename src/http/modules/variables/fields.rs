@@ -4,6 +4,7 @@
 //! Must not know what any field means.
 
 use crate::http::headers::{Headers, Name};
+use crate::http::pairs;
 use crate::http::request::Request;
 use crate::http::vars::push;
 
@@ -50,11 +51,11 @@ pub(super) fn sent_trailer(req: &Request, name: &[u8], out: &mut Vec<u8>) -> boo
 
 pub(super) fn cookie(req: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
     let mut lines = req.head.headers.get_all(Name::Cookie);
-    push(lines.find_map(|line| find_cookie(line, name)), out)
+    push(lines.find_map(|line| pairs::cookie(line, name)), out)
 }
 
 pub(super) fn arg(req: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
-    push(find_argument(&req.args, name), out)
+    push(pairs::argument(&req.args, name), out)
 }
 
 fn known(req: &Request, name: Name, out: &mut Vec<u8>) -> bool {
@@ -85,41 +86,6 @@ fn join<'a>(values: impl Iterator<Item = &'a [u8]>, separator: &[u8], out: &mut 
     found
 }
 
-/// A cookie's value in one `Cookie` field. Names are compared without regard to case, as nginx does.
-fn find_cookie<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut pairs = line.split(|b| *b == b';');
-    while let Some(pair) = pairs.next() {
-        let Some(rest) = strip_name(skip_spaces(pair), name).map(skip_spaces) else { continue };
-        if let Some(value) = rest.strip_prefix(b"=") {
-            return Some(skip_spaces(value));
-        }
-        // A name alone takes the pair after it along: nginx looks for the next semicolon only
-        // behind the one that it has met instead of `=`.
-        if rest.is_empty() {
-            pairs.next();
-        }
-    }
-    None
-}
-
-/// An argument's value, undecoded. Names are compared without regard to case.
-fn find_argument<'a>(args: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    if name.is_empty() {
-        return None;
-    }
-    args.split(|b| *b == b'&').find_map(|pair| strip_name(pair, name)?.strip_prefix(b"="))
-}
-
-fn strip_name<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (front, rest) = text.split_at_checked(name.len())?;
-    front.eq_ignore_ascii_case(name).then_some(rest)
-}
-
-fn skip_spaces(text: &[u8]) -> &[u8] {
-    let spaces = text.iter().take_while(|b| **b == b' ').count();
-    text.get(spaces..).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,31 +109,5 @@ mod tests {
         assert!(join([&b""[..]].into_iter(), b", ", &mut out));
         assert!(!join(std::iter::empty(), b", ", &mut out));
         assert!(out.is_empty());
-    }
-
-    #[test]
-    fn arguments_are_found_by_whole_names() {
-        let args = b"xa=0&A=1&a=2&b&c=&d=x=y";
-        let get = |name: &[u8]| find_argument(args, name);
-        assert_eq!(get(b"a"), Some(&b"1"[..]));
-        assert_eq!(get(b"xa"), Some(&b"0"[..]));
-        assert_eq!(get(b"b"), None);
-        assert_eq!(get(b"c"), Some(&b""[..]));
-        assert_eq!(get(b"d"), Some(&b"x=y"[..]));
-        assert_eq!(get(b""), None);
-        assert_eq!(find_argument(b"", b"a"), None);
-    }
-
-    #[test]
-    fn cookies_are_found_between_spaces() {
-        let line = b"ab=0; a = 1 ;b=; A=2;  c  =3";
-        let get = |name: &[u8]| find_cookie(line, name);
-        assert_eq!(get(b"a"), Some(&b"1 "[..]));
-        assert_eq!(get(b"b"), Some(&b""[..]));
-        assert_eq!(get(b"c"), Some(&b"3"[..]));
-        assert_eq!(get(b"d"), None);
-        assert_eq!(find_cookie(b"a; a=1; a=2", b"a"), Some(&b"2"[..]));
-        assert_eq!(find_cookie(b"ax; a=1", b"a"), Some(&b"1"[..]));
-        assert_eq!(find_cookie(b"a", b"a"), None);
     }
 }
