@@ -17,6 +17,7 @@ pub mod net;
 pub mod password;
 pub mod signals;
 pub mod sys;
+pub mod tls;
 pub mod token;
 pub mod upstream;
 pub mod version;

@@ -15,6 +15,7 @@ use source::{Source, below, files};
 const WALLS: &[(&str, &[&str])] = &[
     ("version", &[]),
     ("sys", &[]),
+    ("tls", &[]),
     ("token", &[]),
     ("base64", &[]),
     ("password", &["base64", "sys"]),
@@ -30,8 +31,8 @@ const WALLS: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "base64", "conf", "dns", "log", "net", "password", "token", "upstream", "version",
-            "zone",
+            "base64", "conf", "dns", "log", "net", "password", "tls", "token", "upstream",
+            "version", "zone",
         ],
     ),
     ("config", &["conf", "http", "log"]),

@@ -203,6 +203,7 @@ const WITH: &[&str] = &[
     "http_gunzip",
     "http_gzip_static",
     "http_realip",
+    "http_ssl",
     "http_stub_status",
     "http_sub",
 ];
@@ -219,6 +220,8 @@ fn show_version(arguments: &Arguments, home: Home) {
         eprint!("{}", arguments::help(home.prefix, home.conf_file));
     }
     if arguments.configure {
+        eprintln!("built with rustls (aws-lc-rs), compatible with OpenSSL 1.1.1");
+        eprintln!("TLS SNI support enabled");
         let mut line = String::from("configure arguments:");
         for module in WITH {
             line.extend([" --with-", module, "_module"]);

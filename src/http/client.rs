@@ -6,8 +6,10 @@
 use super::io::{self as stream_io, Deadline};
 use crate::net::proxy_protocol::Header;
 use crate::net::{Address, Idle, Peer, Stream};
+use crate::tls::Session;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
@@ -24,6 +26,14 @@ pub enum Doing {
     Closing,
 }
 
+/// What a handshake came to, and for which server it was.
+#[derive(Debug)]
+pub struct Secured {
+    pub session: Session,
+    /// A number of `Snapshot::servers`.
+    pub server: usize,
+}
+
 /// A client's connection, shared by the connection's task and the request it is serving.
 ///
 /// No borrow of `stream` or `input` is ever held over an await.
@@ -35,6 +45,8 @@ pub struct Client {
     pub peer: Peer,
     /// What a proxy has said of the connection before its first request (`listen … proxy_protocol`).
     pub announced: OnceCell<Box<Header>>,
+    /// What the handshake came to, where TLS is spoken.
+    pub secured: OnceCell<Rc<Secured>>,
     /// The address that was bound; `local()` tells the one the client used.
     pub bound: Address,
     local: OnceCell<Address>,
@@ -69,6 +81,7 @@ impl Client {
             number,
             peer,
             announced: OnceCell::new(),
+            secured: OnceCell::new(),
             bound,
             local: OnceCell::new(),
             stream: RefCell::new(stream),
@@ -97,6 +110,7 @@ impl Client {
         let client = Self {
             local: OnceCell::from(self.local().clone()),
             announced: self.announced.clone(),
+            secured: self.secured.clone(),
             requests: self.requests.clone(),
             accepted: self.accepted,
             ..client
@@ -104,6 +118,11 @@ impl Client {
         client.blind.set(true);
         client.doing.set(Doing::Request);
         Ok(client)
+    }
+
+    /// Whether it is TLS.
+    pub fn is_secure(&self) -> bool {
+        self.secured.get().is_some()
     }
 
     /// Tells which task serves this connection: the one that runs.

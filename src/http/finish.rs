@@ -43,6 +43,8 @@ pub struct Finish<'a, 'w> {
     pub computed: Vec<Option<Computed>>,
     /// Where each variable name was first used.
     uses: HashMap<String, Span>,
+    /// How servers speak TLS.
+    pub tls: Vec<crate::tls::Server>,
     log_files: Vec<PathBuf>,
     temp_dirs: Vec<PathBuf>,
     switches: Vec<NeededSwitch>,
@@ -150,6 +152,11 @@ impl Finish<'_, '_> {
         self.resolvers.len() - 1
     }
 
+    /// What a block that has been finished came to.
+    pub fn conf(&self, location: usize) -> Option<&super::modules::Conf> {
+        self.locations.get(location).map(|location| &location.conf)
+    }
+
     /// The index of a set of error logs.
     pub fn error_log(&mut self, set: Vec<(Level, usize)>) -> usize {
         if let Some(at) = self.error_logs.iter().position(|s| *s == set) {
@@ -179,6 +186,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         inner: Vec::new(),
         computed: Vec::new(),
         uses: HashMap::new(),
+        tls: Vec::new(),
         log_files: Vec::new(),
         temp_dirs: Vec::new(),
         switches: vec![NeededSwitch { name: gates::DEFAULT.to_owned(), flag_files: Vec::new() }],
@@ -195,6 +203,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         servers.push(Server { name, root, locations: first..cx.locations.len() });
     }
     let (endpoints, listen) = super::modules::server::endpoints(&http.servers, &mut cx);
+    super::modules::ssl::check(&http, &servers, &endpoints, &mut cx);
     undefined_variables(&mut cx);
     if cx.env.errors.len() > errors_before {
         return None;
@@ -205,6 +214,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         groups: cx.groups,
         resolvers: cx.resolvers,
         affinities: cx.affinities,
+        tls: cx.tls,
         error_logs: cx.error_logs,
         slots: cx.names.slots(),
         computed: cx.computed.into_iter().flatten().collect(),

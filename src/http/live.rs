@@ -8,8 +8,10 @@ use super::modules::access_log;
 use super::snapshot::Snapshot;
 use crate::dns::Resolver;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
+use crate::tls;
 use crate::upstream::{Group, GroupSpec};
 use crate::zone::{Door, Keyed, Slot};
+use rustls::ServerConfig;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,8 +40,20 @@ pub struct Live {
     pub counters: Slot,
     /// Subrequests that outlast their requests; the same for all configurations.
     pub background: Rc<Background>,
+    /// One for each of `snapshot.tls`.
+    pub tls: Vec<Option<Arc<ServerConfig>>>,
     /// The switches of maintenance mode, as this worker sees them.
     pub gate: Gate,
+}
+
+/// A server's TLS with this process's keys for tickets.
+fn armed(server: &tls::Server) -> Option<Arc<ServerConfig>> {
+    // That it can be made was seen when the configuration was loaded.
+    let mut config = server.config().ok()?;
+    if server.tickets {
+        config.ticketer = tls::tickets(server.lifetime);
+    }
+    Some(Arc::new(config))
 }
 
 impl fmt::Debug for Live {
@@ -87,6 +101,7 @@ impl Live {
         let background = before.map(|live| live.background.clone()).unwrap_or_default();
         Self {
             background,
+            tls: snapshot.tls.iter().map(armed).collect(),
             groups: groups.collect(),
             resolvers: resolvers.clone(),
             access_logs: access_logs(snapshot, before, &log_files),

@@ -17,6 +17,8 @@ pub struct Endpoint {
     pub names: ServerNames,
     /// Connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// Connections are TLS.
+    pub tls: bool,
     /// The names of a server that has the address for itself, and takes every name: for people.
     pub lone: ServerNames,
 }

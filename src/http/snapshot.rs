@@ -96,6 +96,8 @@ pub struct Snapshot {
     pub resolvers: Vec<ResolverSpec>,
     /// What requests say of their server, by the index of the group.
     pub affinities: HashMap<usize, Affinity>,
+    /// How servers speak TLS.
+    pub tls: Vec<crate::tls::Server>,
     /// Sets of error logs: (level, index into `needs.log_files`).
     pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
     /// Slots a request keeps for variables that the configuration defines.

@@ -13,4 +13,4 @@ pub use address::{Address, Endpoint};
 pub use listener::{ListenSpec, Listener};
 pub use socket::{Idle, Peer, Socket};
 pub use stream::Stream;
-pub use tls::Tls;
+pub use tls::{Hello, Tls};

@@ -154,6 +154,17 @@ impl Socket {
         }
     }
 
+    /// The first byte that waits to be read, which stays; `None` at the end.
+    pub fn peek_byte(&self) -> io::Result<Option<u8>> {
+        let mut buffer = [0];
+        let read = nix::sys::socket::recv(
+            std::os::fd::AsRawFd::as_raw_fd(&self.as_fd()),
+            &mut buffer,
+            nix::sys::socket::MsgFlags::MSG_PEEK,
+        )?;
+        Ok((read > 0).then_some(buffer[0]))
+    }
+
     /// Waits until a connection that should be quiet is not: bytes or FIN. Takes no byte.
     pub fn poll_disturbed(&self, cx: &mut Context<'_>) -> Poll<Idle> {
         loop {

@@ -1,22 +1,22 @@
-//! TLS over a socket, once the handshake is done: bytes as they are meant here, records on the wire.
+//! TLS over a socket: its handshake, then bytes as they are meant here and records on the wire.
 //!
 //! Must not decide whom to trust nor what to show; `crate::tls` does.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use rustls::Connection;
+use rustls::server::{Accepted, Acceptor};
 
 use super::socket::{Idle, Socket};
 
 /// Taken by one write: a few records.
 const MOST: usize = 64 * 1024;
 
-/// A session and the socket it is carried by.
+/// A session; the socket that carries it comes with each call.
 #[derive(Debug)]
 pub struct Tls {
-    socket: Socket,
     session: Connection,
     /// Decrypted bytes that wait to be read.
     plain: usize,
@@ -28,13 +28,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// After the handshake. What the peer has sent right behind it is there already.
-    pub fn new(socket: Socket, session: impl Into<Connection>) -> io::Result<Tls> {
+    /// Before or after the handshake.
+    pub fn new(session: impl Into<Connection>) -> Tls {
         let mut session = session.into();
         session.set_buffer_limit(None);
-        let mut tls = Tls { socket, session, plain: 0, taken: 0, ended: false };
-        tls.process()?;
-        Ok(tls)
+        Tls { session, plain: 0, taken: 0, ended: false }
     }
 
     /// What was agreed on.
@@ -42,14 +40,38 @@ impl Tls {
         &self.session
     }
 
-    /// What it is carried by.
-    pub fn socket(&self) -> &Socket {
-        &self.socket
+    /// Goes on with the handshake. What the peer has sent right behind it can be read then.
+    pub(super) fn poll_handshake(
+        &mut self,
+        socket: &mut Socket,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            // Also what a session made elsewhere has not looked at.
+            self.process(socket)?;
+            match self.flush(socket) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ready!(socket.poll_writable(cx))?;
+                    continue;
+                }
+                outcome => outcome?,
+            }
+            if !self.session.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.session.read_tls(&mut Wire(socket)) {
+                Ok(0) => return Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ready!(socket.poll_readable(cx))?;
+                }
+                outcome => drop(outcome?),
+            }
+        }
     }
 
     /// See [`Stream::try_read`](super::Stream::try_read).
-    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.has_plain()? {
+    pub(super) fn try_read(&mut self, socket: &mut Socket, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.has_plain(socket)? {
             return Ok(0);
         }
         let read = self.session.reader().read(buffer)?;
@@ -58,92 +80,101 @@ impl Tls {
     }
 
     /// See [`Stream::try_read_buf`](super::Stream::try_read_buf).
-    pub fn try_read_buf(&mut self, buffer: &mut impl BufMut) -> io::Result<usize> {
-        if !self.has_plain()? {
+    pub(super) fn try_read_buf(
+        &mut self,
+        socket: &mut Socket,
+        buffer: &mut impl BufMut,
+    ) -> io::Result<usize> {
+        if !self.has_plain(socket)? {
             return Ok(0);
         }
-        let mut moved = 0;
-        while self.plain > 0 && buffer.has_remaining_mut() {
-            let mut piece = [0; 4096];
-            let room = piece.len().min(buffer.remaining_mut());
-            let read = self.session.reader().read(&mut piece[..room])?;
-            buffer.put_slice(&piece[..read]);
-            self.plain -= read.min(self.plain);
-            moved += read;
-        }
-        Ok(moved)
+        let mut reader = self.session.reader();
+        let decrypted = reader.fill_buf()?;
+        let read = decrypted.len().min(buffer.chunk_mut().len());
+        buffer.put_slice(&decrypted[..read]);
+        reader.consume(read);
+        self.plain -= read.min(self.plain);
+        Ok(read)
     }
 
     /// See [`Stream::try_write_vectored`](super::Stream::try_write_vectored).
-    pub fn try_write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn try_write_vectored(
+        &mut self,
+        socket: &mut Socket,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
         if self.taken == 0 {
             for piece in pieces {
                 let room = MOST - self.taken;
                 self.taken += self.session.writer().write(&piece[..piece.len().min(room)])?;
             }
         }
-        self.flush()?;
+        self.flush(socket)?;
         Ok(std::mem::take(&mut self.taken))
     }
 
     /// See [`Stream::poll_readable`](super::Stream::poll_readable).
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_readable(
+        &self,
+        socket: &Socket,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.plain > 0 || self.ended {
             return Poll::Ready(Ok(()));
         }
-        self.socket.poll_readable(cx)
+        socket.poll_readable(cx)
     }
 
     /// See [`Stream::idle`](super::Stream::idle). Records that are no data, such as tickets, do not
     /// disturb.
-    pub fn idle(&mut self) -> Idle {
-        match self.has_plain() {
+    pub(super) fn idle(&mut self, socket: &mut Socket) -> Idle {
+        match self.has_plain(socket) {
             Ok(true) => Idle::Data,
             // The event loop may not know yet what the kernel does.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.idle(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => socket.idle(),
             Ok(false) | Err(_) => Idle::Closed,
         }
     }
 
     /// See [`Stream::poll_disturbed`](super::Stream::poll_disturbed).
-    pub fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
+    pub(super) fn poll_disturbed(
+        &mut self,
+        socket: &mut Socket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Idle> {
         loop {
-            match self.has_plain() {
+            match self.has_plain(socket) {
                 Ok(true) => return Poll::Ready(Idle::Data),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Ok(false) | Err(_) => return Poll::Ready(Idle::Closed),
             }
-            if ready!(self.socket.poll_readable(cx)).is_err() {
+            if ready!(socket.poll_readable(cx)).is_err() {
                 return Poll::Ready(Idle::Closed);
             }
         }
     }
 
-    /// Says `close_notify`, then FIN.
-    pub fn shutdown_write(&mut self) -> io::Result<()> {
+    /// Says `close_notify`, as far as it goes now.
+    pub(super) fn say_end(&mut self, socket: &mut Socket) {
         self.session.send_close_notify();
-        // What does not go now will not go any more.
-        let _ = self.flush();
-        self.socket.shutdown_write()
+        let _ = self.flush(socket);
     }
 
     /// Reads records until there is something to read, which it tells, or the end. `WouldBlock`
     /// otherwise.
-    fn has_plain(&mut self) -> io::Result<bool> {
+    fn has_plain(&mut self, socket: &mut Socket) -> io::Result<bool> {
         while self.plain == 0 && !self.ended {
-            let read = self.session.read_tls(&mut Wire(&mut self.socket))?;
-            // Without a `close_notify` that is no proof of the end; like nginx, who reads looks at
-            // lengths.
+            let read = self.session.read_tls(&mut Wire(socket))?;
+            // Without a `close_notify` that is no proof of the end; whoever reads goes by lengths.
             self.ended = read == 0;
-            self.process()?;
+            self.process(socket)?;
         }
         Ok(self.plain > 0)
     }
 
-    fn process(&mut self) -> io::Result<()> {
+    fn process(&mut self, socket: &mut Socket) -> io::Result<()> {
         let processed = self.session.process_new_packets();
-        if self.session.wants_write()
-            && let Err(error) = self.flush()
+        if let Err(error) = self.flush(socket)
             && error.kind() != ErrorKind::WouldBlock
         {
             return Err(error);
@@ -154,11 +185,52 @@ impl Tls {
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self, socket: &mut Socket) -> io::Result<()> {
         while self.session.wants_write() {
-            self.session.write_tls(&mut Wire(&mut self.socket))?;
+            self.session.write_tls(&mut Wire(socket))?;
         }
         Ok(())
+    }
+}
+
+/// A handshake whose first message has not wholly come.
+#[derive(Default)]
+pub struct Hello {
+    acceptor: Acceptor,
+}
+
+impl Hello {
+    /// Takes bytes that were read before.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.acceptor.read_tls(&mut bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the whole of it. What is no such thing is answered with an alert.
+    pub(super) fn poll(
+        &mut self,
+        socket: &mut Socket,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Accepted>> {
+        loop {
+            match self.acceptor.accept() {
+                Ok(Some(accepted)) => return Poll::Ready(Ok(accepted)),
+                Ok(None) => {}
+                Err((error, mut alert)) => {
+                    let _ = alert.write_all(&mut Wire(socket));
+                    return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, error)));
+                }
+            }
+            match self.acceptor.read_tls(&mut Wire(socket)) {
+                Ok(0) => return Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ready!(socket.poll_readable(cx))?;
+                }
+                outcome => drop(outcome?),
+            }
+        }
     }
 }
 

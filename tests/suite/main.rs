@@ -24,6 +24,7 @@ mod signals;
 mod statics;
 mod subrequests;
 mod switches;
+mod tls;
 mod upgrade;
 mod wire;
 mod zones;

@@ -14,6 +14,8 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
+const READING: &str = "while reading PROXY protocol";
+
 /// Whether connections to this address begin with a header.
 pub fn is_expected(service: &Service, client: &Client) -> bool {
     let snapshot = service.snapshot();
@@ -35,7 +37,7 @@ pub async fn read(service: &Service, client: &Client) -> bool {
             }
             Ok(Progress::Partial) => {}
             Err(broken) => {
-                log(service, client, Level::Error, format_args!("{broken}"));
+                log(service, client, Level::Error, format_args!("{broken}"), READING);
                 return false;
             }
         }
@@ -64,7 +66,9 @@ async fn more(client: &Client, deadline: &mut Deadline) -> Option<io::Result<usi
 
 /// The end, or the time, came before the header.
 fn ended(service: &Service, client: &Client, error: Option<io::Error>) {
-    let say = |message: fmt::Arguments<'_>| log(service, client, Level::Info, message);
+    let say = |message: fmt::Arguments<'_>| {
+        log(service, client, Level::Info, message, READING);
+    };
     match error {
         Some(error) if error.kind() == io::ErrorKind::TimedOut => {
             say(format_args!("client timed out (110: Connection timed out)"));
@@ -74,12 +78,18 @@ fn ended(service: &Service, client: &Client, error: Option<io::Error>) {
     }
 }
 
-fn log(service: &Service, client: &Client, level: Level, message: fmt::Arguments<'_>) {
+/// Tells of a connection before its first request.
+pub fn log(
+    service: &Service,
+    client: &Client,
+    level: Level,
+    message: fmt::Arguments<'_>,
+    doing: &str,
+) {
     let (snapshot, live) = (service.snapshot(), service.live());
     let (_, location) = begin::default_location(&snapshot, client);
     let errors = live.error_log(snapshot.conf(location).error_log.set);
     let (peer, local) = (client.peer, client.local());
-    let line =
-        format_args!("{message} while reading PROXY protocol, client: {peer}, server: {local}");
+    let line = format_args!("{message} {doing}, client: {peer}, server: {local}");
     errors.write(level, Some(client.number), line);
 }

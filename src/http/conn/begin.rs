@@ -12,6 +12,7 @@ use crate::http::h1::{Progress, Reject};
 use crate::http::headers::Name;
 use crate::http::io::Deadline;
 use crate::http::modules::connection::Conf;
+use crate::http::modules::ssl;
 use crate::http::request::{Request, Start};
 use crate::http::request_body::RequestBody;
 use crate::http::route::Endpoint;
@@ -86,7 +87,7 @@ pub async fn read_head(req: &mut Request) -> Reading {
                 client.input.borrow_mut().drain(..len);
                 req.received += req.head.size as u64;
                 return match enter(req) {
-                    Ok(()) => Reading::Done,
+                    Ok(()) => admitted(req),
                     Err(reject) => refuse(req, &reject),
                 };
             }
@@ -154,6 +155,20 @@ fn refuse(req: &mut Request, reject: &Reject) -> Reading {
     req.refused = true;
     req.log(Level::Info, format_args!("{}", reject.why));
     Reading::Refused(reject.status)
+}
+
+/// What the handshake came to may be in the way.
+fn admitted(req: &mut Request) -> Reading {
+    let snapshot = req.snapshot.clone();
+    let expected = endpoint(&snapshot, &req.client).is_some_and(|endpoint| endpoint.tls);
+    match ssl::refusal(req, expected) {
+        None => Reading::Done,
+        Some(status) => {
+            req.keepalive = false;
+            req.refused = true;
+            Reading::Refused(status)
+        }
+    }
 }
 
 /// What follows from a complete head.

@@ -6,6 +6,7 @@ mod announce;
 mod begin;
 mod close;
 mod farewell;
+mod handshake;
 mod head;
 mod pump;
 #[cfg(test)]
@@ -58,6 +59,9 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
     .await;
     // Boxed, as below.
     if announce::is_expected(service, client) && !Box::pin(announce::read(service, client)).await {
+        return close::politely(client).await;
+    }
+    if handshake::is_expected(service, client) && !Box::pin(handshake::run(service, client)).await {
         return close::politely(client).await;
     }
     loop {
@@ -135,6 +139,10 @@ struct Idle(Rc<super::live::Live>);
 impl Idle {
     fn enter(service: &Service, client: &Client) -> Self {
         service.recycle(client.input.take());
+        Self::enter_with_input(service)
+    }
+
+    fn enter_with_input(service: &Service) -> Self {
         let live = service.live();
         live.counters.enter(Gauge::Waiting);
         Self(live)

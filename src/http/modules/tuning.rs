@@ -34,7 +34,6 @@ const POOLS: &str = "No effect: there are no memory pools to size.";
 const PACKETS: &str =
     "No effect: head and body are written together, and the kernel decides on packets.";
 const SUBREQUESTS: &str = "No effect: there are no subrequests that keep their answer in memory.";
-const TLS: &str = "No effect: there are no TLS listeners yet, so that nothing can use it.";
 const HTTP2: &str = "No effect: HTTP/2 is not supported yet, so that nothing can use it.";
 const QUIC: &str = "No effect: there are no QUIC listeners yet, so that nothing can use it.";
 
@@ -52,14 +51,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     POOLS HS: "connection_pool_size" "request_pool_size";
     PACKETS HSL: "tcp_nopush" "postpone_output" "send_lowat";
     SUBREQUESTS HSL: "subrequest_output_buffer_size";
-    TLS HS: "ssl_certificate" "ssl_certificate_key" "ssl_certificate_cache" "ssl_ech_file"
-        "ssl_password_file" "ssl_certificate_compression" "ssl_dhparam" "ssl_ecdh_curve"
-        "ssl_protocols" "ssl_ciphers" "ssl_buffer_size" "ssl_verify_client" "ssl_verify_depth"
-        "ssl_client_certificate" "ssl_trusted_certificate" "ssl_prefer_server_ciphers"
-        "ssl_session_cache" "ssl_session_tickets" "ssl_session_ticket_key" "ssl_session_timeout"
-        "ssl_crl" "ssl_ocsp" "ssl_ocsp_responder" "ssl_ocsp_cache" "ssl_stapling"
-        "ssl_stapling_file" "ssl_stapling_responder" "ssl_stapling_verify" "ssl_early_data"
-        "ssl_conf_command" "ssl_reject_handshake";
     HTTP2 HTTP: "http2_recv_buffer_size";
     HTTP2 HS: "http2_pool_size" "http2_max_concurrent_streams" "http2_max_concurrent_pushes"
         "http2_max_requests" "http2_max_field_size" "http2_max_header_size"

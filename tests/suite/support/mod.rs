@@ -20,6 +20,7 @@ mod server;
 mod setup;
 mod site;
 pub mod system;
+pub mod tls;
 pub mod traffic;
 pub mod version;
 mod websocket;

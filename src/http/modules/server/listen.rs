@@ -2,7 +2,7 @@
 //!
 //! Must not look names up nor compare addresses; `endpoints` does when all servers have been read.
 
-use super::protocols::PROXY_PROTOCOL;
+use super::protocols::{PROXY_PROTOCOL, SSL};
 use crate::conf::values::{parse_number, parse_sec, parse_size};
 use crate::conf::{Directive, Env, Error, Span, Word};
 use crate::net::address::Endpoint;
@@ -77,7 +77,8 @@ fn parameter(listen: &mut Listen, word: &Word, env: &mut Env) -> Result<(), Erro
     match text {
         "default_server" | "default" => listen.default = true,
         "proxy_protocol" => listen.protocols |= PROXY_PROTOCOL,
-        "ssl" | "http2" | "quic" | "multipath" => {
+        "ssl" => listen.protocols |= SSL,
+        "http2" | "quic" | "multipath" => {
             return Err(word.error(format_args!(
                 "the \"{text}\" parameter of \"listen\" is not supported yet"
             )));
@@ -218,7 +219,7 @@ mod tests {
             ("80 setfib=1", "invalid parameter \"setfib=1\""),
             ("80 bind=1", "invalid parameter \"bind=1\""),
             ("80 nonsense", "invalid parameter \"nonsense\""),
-            ("80 ssl", "the \"ssl\" parameter of \"listen\" is not supported yet"),
+            ("80 http2", "the \"http2\" parameter of \"listen\" is not supported yet"),
             ("80 quic", "the \"quic\" parameter of \"listen\" is not supported yet"),
         ] {
             assert_eq!(listen(text).unwrap_err(), message, "{text}");

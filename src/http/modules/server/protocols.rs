@@ -5,6 +5,9 @@
 /// Connections begin with a header of the PROXY protocol.
 pub(super) const PROXY_PROTOCOL: u8 = 1;
 
+/// They are TLS.
+pub(super) const SSL: u8 = 2;
+
 /// What the `listen` lines of an address have asked for, taken together.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Protocols {

@@ -47,13 +47,12 @@ pub(super) fn protocol(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
     if_any(out, req.head.protocol())
 }
 
-/// There is no TLS towards clients yet.
-pub(super) fn scheme(_: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
-    put(out, b"http")
+pub(super) fn scheme(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    put(out, if req.client.is_secure() { b"https" } else { b"http" })
 }
 
-pub(super) fn https(_: &Request, _: &[u8], _: &mut Vec<u8>) -> bool {
-    true
+pub(super) fn https(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
+    put(out, if req.client.is_secure() { b"on" } else { b"" })
 }
 
 pub(super) fn host(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {

@@ -1,0 +1,283 @@
+//! Owns the directives of TLS towards clients.
+
+use super::Verify;
+use crate::conf::{Args, Directive, Env, Error, Row, Word, values};
+use crate::http::draft::{HS, Scope, no_effect, not_yet, row};
+use crate::tls::ciphers::{self, Protocols};
+
+/// What a session in nginx's shared cache takes: a megabyte holds about 4,000.
+const SESSION: u64 = 262;
+
+pub static ROWS: &[Row<Scope>] = &[
+    row(
+        "ssl_certificate",
+        HS,
+        Args::Exactly(1),
+        "PEM file with a server's certificate and those it stands on; may be given several \
+         times, for certificates of different kinds.",
+        |scope, dir, _| {
+            let draft = &mut scope.drafts.ssl;
+            draft.span.get_or_insert(dir.name.span);
+            draft.certificates.get_or_insert_default().push(dir.arg(0).clone());
+            Ok(())
+        },
+    ),
+    row(
+        "ssl_certificate_key",
+        HS,
+        Args::Exactly(1),
+        "PEM file with the certificate's private key; one for each certificate.",
+        |scope, dir, _| {
+            scope.drafts.ssl.keys.get_or_insert_default().push(dir.arg(0).clone());
+            Ok(())
+        },
+    ),
+    row(
+        "ssl_protocols",
+        HS,
+        Args::AtLeast(1),
+        "Versions spoken: `TLSv1.2` and `TLSv1.3` (default both); older ones are left out \
+         with a warning.",
+        protocols,
+    ),
+    row(
+        "ssl_ciphers",
+        HS,
+        Args::Exactly(1),
+        "Cipher suites of TLS 1.2 as an OpenSSL list; those that are not there are left out \
+         with a warning.",
+        |scope, dir, _| word(&mut scope.drafts.ssl.ciphers, dir),
+    ),
+    row(
+        "ssl_ecdh_curve",
+        HS,
+        Args::Exactly(1),
+        "Groups for the key exchange, or `auto` (default): X25519MLKEM768, X25519, P-256, \
+         P-384.",
+        |scope, dir, _| word(&mut scope.drafts.ssl.curves, dir),
+    ),
+    row(
+        "ssl_conf_command",
+        HS,
+        Args::Exactly(2),
+        "OpenSSL's `Ciphersuites` (of TLS 1.3); other commands are not supported yet.",
+        conf_command,
+    ),
+    row(
+        "ssl_prefer_server_ciphers",
+        HS,
+        Args::Exactly(1),
+        "Whether the order of the server's ciphers counts, not the client's (default off).",
+        |scope, dir, _| values::flag(&mut scope.drafts.ssl.own_order, dir),
+    ),
+    row(
+        "ssl_verify_client",
+        HS,
+        Args::Exactly(1),
+        "Whether clients are asked for a certificate: `off` (default), `on`, `optional`, \
+         `optional_no_ca`.",
+        verify_client,
+    ),
+    row(
+        "ssl_verify_depth",
+        HS,
+        Args::Exactly(1),
+        "How many certificates may stand between a client's and one that is trusted (default \
+         1).",
+        |scope, dir, _| values::number(&mut scope.drafts.ssl.depth, dir),
+    ),
+    row(
+        "ssl_client_certificate",
+        HS,
+        Args::Exactly(1),
+        "PEM file of those whose signatures on client certificates are trusted; clients are \
+         told their names.",
+        |scope, dir, _| word(&mut scope.drafts.ssl.client_certificate, dir),
+    ),
+    row(
+        "ssl_trusted_certificate",
+        HS,
+        Args::Exactly(1),
+        "The same without telling clients.",
+        |scope, dir, _| word(&mut scope.drafts.ssl.trusted_certificate, dir),
+    ),
+    row(
+        "ssl_session_cache",
+        HS,
+        Args::Between(1, 2),
+        "`off`, `none`, `builtin[:n]`, `shared:name:size`: how many sessions each worker \
+         keeps for clients that get no tickets.",
+        session_cache,
+    ),
+    row(
+        "ssl_session_tickets",
+        HS,
+        Args::Exactly(1),
+        "Whether clients get tickets to resume their sessions with (default on).",
+        |scope, dir, _| values::flag(&mut scope.drafts.ssl.tickets, dir),
+    ),
+    row(
+        "ssl_session_timeout",
+        HS,
+        Args::Exactly(1),
+        "How long a session may be resumed (default 5m).",
+        |scope, dir, _| values::sec(&mut scope.drafts.ssl.timeout, dir),
+    ),
+    row(
+        "ssl_reject_handshake",
+        HS,
+        Args::Exactly(1),
+        "Refuses handshakes for this server, for names that no other server has (default \
+         off).",
+        reject,
+    ),
+    row(
+        "ssl_early_data",
+        HS,
+        Args::Exactly(1),
+        "Not supported yet: only `off` is accepted.",
+        only_off,
+    ),
+    row(
+        "ssl_stapling",
+        HS,
+        Args::Exactly(1),
+        "Not supported yet: only `off` is accepted.",
+        only_off,
+    ),
+    row(
+        "ssl_stapling_verify",
+        HS,
+        Args::Exactly(1),
+        "Not supported yet: only `off` is accepted.",
+        only_off,
+    ),
+    row("ssl_ocsp", HS, Args::Exactly(1), "Not supported yet: only `off` is accepted.", only_off),
+    no_effect("ssl_buffer_size", HS, "No effect: records are as long as what there is to send."),
+    no_effect("ssl_dhparam", HS, "No effect: there is no key exchange over finite fields."),
+    no_effect(
+        "ssl_certificate_cache",
+        HS,
+        "No effect: certificates are read with the configuration.",
+    ),
+    no_effect("ssl_certificate_compression", HS, "No effect: certificates are sent as they are."),
+    not_yet("ssl_password_file", HS),
+    not_yet("ssl_session_ticket_key", HS),
+    not_yet("ssl_crl", HS),
+    not_yet("ssl_ech_file", HS),
+    not_yet("ssl_ocsp_responder", HS),
+    not_yet("ssl_ocsp_cache", HS),
+    not_yet("ssl_stapling_file", HS),
+    not_yet("ssl_stapling_responder", HS),
+];
+
+fn verify_client(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
+    let draft = &mut scope.drafts.ssl;
+    draft.span.get_or_insert(dir.name.span);
+    let choices = [
+        ("off", Verify::Off),
+        ("on", Verify::On),
+        ("optional", Verify::Optional),
+        ("optional_no_ca", Verify::OptionalNoCa),
+    ];
+    values::choice(&mut draft.verify, dir, &choices)
+}
+
+fn reject(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
+    let draft = &mut scope.drafts.ssl;
+    draft.span.get_or_insert(dir.name.span);
+    values::flag(&mut draft.reject, dir)
+}
+
+fn word(slot: &mut Option<Word>, dir: &Directive) -> Result<(), Error> {
+    values::once(slot, dir)?;
+    *slot = Some(dir.arg(0).clone());
+    Ok(())
+}
+
+fn only_off(_: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
+    let mut on = None;
+    values::flag(&mut on, dir)?;
+    if on == Some(true) {
+        return Err(
+            dir.error(format_args!("\"{}\" directive is not supported yet", dir.name_str()))
+        );
+    }
+    Ok(())
+}
+
+fn protocols(scope: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    values::once(&scope.drafts.ssl.protocols, dir)?;
+    let mut chosen = Protocols { tls12: false, tls13: false };
+    let mut old = Vec::new();
+    for word in &dir.args {
+        match &*word.lossy() {
+            "TLSv1.2" => chosen.tls12 = true,
+            "TLSv1.3" => chosen.tls13 = true,
+            name @ ("SSLv2" | "SSLv3" | "TLSv1" | "TLSv1.1") => old.push(name.to_owned()),
+            name => return Err(word.error(format_args!("invalid value \"{name}\""))),
+        }
+    }
+    if chosen == (Protocols { tls12: false, tls13: false }) {
+        return Err(dir.error("none of these versions is supported").with_help("TLSv1.2 TLSv1.3"));
+    }
+    if !old.is_empty() {
+        let names = old.join(", ");
+        env.warn(dir.error(format_args!("not supported and left out: {names}")));
+    }
+    scope.drafts.ssl.protocols = Some(chosen);
+    Ok(())
+}
+
+fn conf_command(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
+    let (command, value) = (dir.arg(0).lossy(), dir.arg(1));
+    if !command.eq_ignore_ascii_case("Ciphersuites") {
+        let text = format_args!("\"ssl_conf_command {command}\" is not supported yet");
+        return Err(dir.arg(0).error(text));
+    }
+    let suites = ciphers::select13(&value.lossy()).filter(|suites| !suites.is_empty());
+    let suites = suites.ok_or_else(|| value.error("no such cipher suites of TLS 1.3"))?;
+    scope.drafts.ssl.suites13 = Some(suites);
+    Ok(())
+}
+
+/// nginx's forms. What is shared between workers are tickets; the cache is for clients without.
+fn session_cache(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
+    let slot = &mut scope.drafts.ssl.kept_sessions;
+    values::once(slot, dir)?;
+    let mut kept = 0;
+    for word in &dir.args {
+        kept = kept.max(sessions(word)?);
+    }
+    *slot = Some(kept);
+    Ok(())
+}
+
+/// How many sessions a cache holds.
+fn sessions(word: &Word) -> Result<usize, Error> {
+    let text = word.lossy();
+    let bad = || word.error(format_args!("invalid session cache \"{text}\""));
+    let number = match &*text {
+        "off" | "none" => 0,
+        "builtin" => 20_480,
+        _ => {
+            if let Some(number) = text.strip_prefix("builtin:") {
+                values::parse_number(number.as_bytes()).ok_or_else(bad)?
+            } else {
+                shared(word, text.strip_prefix("shared:").ok_or_else(bad)?)?
+            }
+        }
+    };
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// `name:size`
+fn shared(word: &Word, text: &str) -> Result<u64, Error> {
+    let bad = || word.error(format_args!("invalid session cache \"{}\"", word.lossy()));
+    let (name, size) = text.split_once(':').ok_or_else(bad)?;
+    let size = values::parse_size(size.as_bytes()).ok_or_else(bad)?;
+    if name.is_empty() || size < 8 * 4096 {
+        return Err(word.error(format_args!("session cache \"{name}\" is too small")));
+    }
+    Ok(size / SESSION)
+}

@@ -1,0 +1,63 @@
+//! Certificates and keys out of PEM, and what a certificate says.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::PROVIDER;
+
+/// A chain with the key of its first certificate.
+pub type Certificate = Arc<CertifiedKey>;
+
+/// The certificates in a PEM file, in their order; at least one.
+pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let chain = chain.map_err(|error| format!("it is no PEM file ({error})"))?;
+    for der in &chain {
+        parse(der)?;
+    }
+    if chain.is_empty() {
+        return Err("there is no certificate in it".to_owned());
+    }
+    Ok(chain)
+}
+
+/// The private key in a PEM file.
+pub fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    if memchr::memmem::find(pem, b"ENCRYPTED").is_some() {
+        return Err("encrypted keys are not supported yet".to_owned());
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| format!("there is no key in it ({error})"))
+}
+
+/// Both together. An error says that they do not belong together, or that the key is of no use.
+pub fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, String> {
+    let key = PROVIDER.key_provider.load_private_key(key);
+    let key = key.map_err(|error| format!("the key cannot be used ({error})"))?;
+    let first = chain.first().ok_or("there is no certificate")?;
+    let public = parse(first)?;
+    // Not by rustls, which reads no certificates of version 1.
+    if key.public_key().is_some_and(|own| *own != *public.public_key().raw) {
+        return Err("key values mismatch".to_owned());
+    }
+    Ok(CertifiedKey::new(chain, key))
+}
+
+/// What a certificate says.
+pub fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+    match X509Certificate::from_der(der) {
+        Ok((_, certificate)) => Ok(certificate),
+        Err(error) => Err(format!("a certificate cannot be read ({error})")),
+    }
+}
+
+/// Seconds since 1970 at which a certificate ends.
+pub fn ends(der: &[u8]) -> Option<i64> {
+    Some(parse(der).ok()?.validity().not_after.timestamp())
+}

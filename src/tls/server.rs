@@ -1,0 +1,128 @@
+//! A server's side of TLS: what it shows, what it speaks, whom it asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite};
+
+use super::ciphers::{self, Protocols};
+use super::{Certificate, PROVIDER, verify};
+
+/// `ssl_verify_client`.
+#[derive(Debug, Clone)]
+pub struct ClientAuth {
+    /// `ssl_verify_depth`
+    pub depth: usize,
+    /// Checks a chain; without one, nobody's signature is trusted.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Those whose signatures are trusted, and who are trusted themselves.
+    pub trusted: Vec<CertificateDer<'static>>,
+    /// Whose certificates the client is told to show.
+    pub announced: Vec<CertificateDer<'static>>,
+}
+
+/// How one server speaks TLS.
+#[derive(Debug, Clone, Default)]
+pub struct Server {
+    /// Each with its key; of different kinds, for clients of different abilities.
+    pub certificates: Vec<Certificate>,
+    pub protocols: Protocols,
+    pub suites: Vec<CipherSuite>,
+    pub suites13: Vec<CipherSuite>,
+    /// Empty: the usual ones.
+    pub groups: Vec<&'static dyn SupportedKxGroup>,
+    /// `ssl_prefer_server_ciphers`
+    pub own_order: bool,
+    /// `ssl_session_tickets`
+    pub tickets: bool,
+    /// Sessions kept by a worker where tickets are off (`ssl_session_cache`).
+    pub kept_sessions: usize,
+    /// How long a session may be resumed (`ssl_session_timeout`).
+    pub lifetime: Duration,
+    /// Protocols for ALPN, the best first.
+    pub alpn: Vec<Vec<u8>>,
+    pub client: Option<ClientAuth>,
+    /// `ssl_reject_handshake`
+    pub reject: bool,
+}
+
+impl Server {
+    /// rustls's form of it, but for the keys of tickets, which belong to the process. An error says
+    /// that nothing is left to agree on.
+    pub fn config(&self) -> Result<ServerConfig, String> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(self.provider()));
+        let versions: Vec<_> = [
+            (self.protocols.tls13, &rustls::version::TLS13),
+            (self.protocols.tls12, &rustls::version::TLS12),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, version)| wanted.then_some(version))
+        .collect();
+        let builder = builder.with_protocol_versions(&versions);
+        let builder = builder.map_err(|error| error.to_string())?;
+        let resolver = Chosen { certificates: self.certificates.clone() };
+        let mut config = builder
+            .with_client_cert_verifier(self.verifier()?)
+            .with_cert_resolver(Arc::new(resolver));
+        config.ignore_client_order = self.own_order;
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.session_storage = if !self.tickets && self.kept_sessions > 0 {
+            ServerSessionMemoryCache::new(self.kept_sessions)
+        } else {
+            Arc::new(NoServerSessionStorage {})
+        };
+        Ok(config)
+    }
+
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, String> {
+        let Some(client) = &self.client else { return Ok(Arc::new(NoClientAuth)) };
+        let roots = verify::roots(&client.announced)?;
+        Ok(Arc::new(verify::AskOnly::new(roots.subjects())))
+    }
+
+    fn provider(&self) -> CryptoProvider {
+        let suites: Vec<_> = self.suites13.iter().chain(&self.suites).copied().collect();
+        let mut provider = PROVIDER.clone();
+        provider.cipher_suites = ciphers::supported(&suites);
+        if !self.groups.is_empty() {
+            provider.kx_groups.clone_from(&self.groups);
+        }
+        provider
+    }
+}
+
+/// Chooses among a server's certificates by what a client can check.
+#[derive(Debug)]
+struct Chosen {
+    certificates: Vec<Certificate>,
+}
+
+impl ResolvesServerCert for Chosen {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |certificate: &&Certificate| can_check(&hello, certificate);
+        // Signing with an elliptic curve costs a tenth of what it costs with RSA.
+        let curves = self.certificates.iter().filter(|one| is_curve(one)).find(fits);
+        curves.or_else(|| self.certificates.iter().find(fits)).cloned()
+    }
+}
+
+fn is_curve(certificate: &CertifiedKey) -> bool {
+    certificate.key.algorithm() != SignatureAlgorithm::RSA
+}
+
+/// Whether the client knows the signature, and with TLS 1.2 a cipher that goes with it.
+fn can_check(hello: &ClientHello<'_>, certificate: &CertifiedKey) -> bool {
+    let offered = hello.cipher_suites();
+    let algorithm = certificate.key.algorithm();
+    let goes = |suite: &SupportedCipherSuite| suite.usable_for_signature_algorithm(algorithm);
+    let mut usable = PROVIDER.cipher_suites.iter().filter(|suite| goes(suite));
+    certificate.key.choose_scheme(hello.signature_schemes()).is_some()
+        && usable.any(|suite| offered.contains(&suite.suite()))
+}
