@@ -117,6 +117,13 @@ impl Body {
         }
     }
 
+    /// Reads on what an upstream sends while the client takes nothing, where that is allowed.
+    pub fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        if let Some(answer) = self.answer_mut() {
+            answer.poll_ahead(cx);
+        }
+    }
+
     /// Appends at most about `room` bytes to `out`. `Ready(Ok(true))`: there may be more, at once if
     /// nothing came; `Ready(Ok(false))`: that was the last of it. An error means that the body cannot
     /// be completed.

@@ -250,6 +250,18 @@ impl Request {
             let ended = answer.ended.unwrap_or_else(Instant::now);
             last.response = last.began.map(|began| ended.saturating_duration_since(began));
         }
+        let (used, full) = answer.on_disk();
+        if used {
+            let line =
+                "an upstream response is buffered to a temporary file while reading upstream";
+            self.log(Level::Warn, format_args!("{line}"));
+        }
+        if let Some(error) = full {
+            let cause = crate::log::os_error(error);
+            let line =
+                format_args!("a temporary file could not be written{cause} while reading upstream");
+            self.log(Level::Crit, line);
+        }
         if let Some(trouble) = answer.trouble {
             let level = if answer.is_done() { Level::Warn } else { Level::Error };
             self.log(level, format_args!("{trouble}"));

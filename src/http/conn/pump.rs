@@ -184,6 +184,9 @@ impl Pump<'_> {
             }
             // A write that has made room comes before a wait: the body has not been asked again yet.
             if !filled && !wrote {
+                if self.more && !empty {
+                    self.body.poll_ahead(cx);
+                }
                 // Nothing to send it from, or a client that is made to wait: is anybody still there?
                 return self.waiting(self.watch && (empty || self.pace.is_some()), cx);
             }

@@ -1,5 +1,6 @@
 //! Owns the second half of an exchange: the answer's body, and what becomes of the connection.
 
+use super::ahead::{Ahead, ReadAhead};
 use super::exchange::{Exchange, Failure};
 use super::sender::Source;
 use crate::http::client::Client;
@@ -16,6 +17,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,9 @@ pub struct Plan {
     /// Neither side has said that the connection ends here.
     pub keep: bool,
 }
+
+/// Steps of reading ahead before other connections get their turn.
+const AHEAD_ROUNDS: usize = 16;
 
 /// Read at a time of a body that nobody wants.
 const DISCARDED: usize = 64 * 1024;
@@ -54,6 +59,8 @@ pub struct Answer {
     rest: Rest,
     /// `proxy_limit_rate`.
     pace: Option<Pace>,
+    /// What has been read before the client wanted it; `None` where that is not done.
+    ahead: Option<Box<(Ahead, Arc<ReadAhead>)>>,
     deadline: Deadline,
     /// Body bytes so far, framing undone.
     pub length: u64,
@@ -98,6 +105,7 @@ impl Answer {
             plan: Some(plan),
             rest,
             pace: None,
+            ahead: None,
             length: 0,
             ended: None,
             trouble: None,
@@ -116,6 +124,53 @@ impl Answer {
         let mut pace = Pace::new(rate, 0, Instant::now());
         pace.wrote(self.exchange.as_ref().map_or(0, |exchange| exchange.unused().len()));
         self.pace = Some(pace);
+    }
+
+    /// Allows what the client is too slow for to be read all the same.
+    pub fn read_ahead(&mut self, limits: &Arc<ReadAhead>) {
+        self.ahead = Some(Box::new((Ahead::default(), limits.clone())));
+    }
+
+    /// What went into a file, for the log: whether anything did, and why no more.
+    pub fn on_disk(&self) -> (bool, Option<&io::Error>) {
+        let ahead = self.ahead.as_ref().map(|ahead| &ahead.0);
+        (ahead.is_some_and(|ahead| ahead.used), ahead.and_then(|ahead| ahead.trouble.as_ref()))
+    }
+
+    /// Reads on while the client takes nothing.
+    pub fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        let Some(mut kept) = self.ahead.take() else { return };
+        let (ahead, limits) = &mut *kept;
+        let mut read = Vec::new();
+        for round in 0.. {
+            if self.is_done() || !ahead.has_room(limits) {
+                break;
+            }
+            if round == AHEAD_ROUNDS {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            read.clear();
+            let got = self.poll_upstream(&mut read, limits.step, cx);
+            ahead.keep(&read, limits);
+            match got {
+                Poll::Pending => break,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => ahead.failed = Some(error),
+            }
+        }
+        self.ahead = Some(kept);
+    }
+
+    /// What has been read ahead: `None` when there is none left.
+    fn take_ahead(&mut self, out: &mut Vec<u8>, room: usize) -> Option<io::Result<bool>> {
+        let done = self.is_done();
+        let ahead = &mut self.ahead.as_mut()?.0;
+        if ahead.is_empty() {
+            return ahead.failed.take().map(Err);
+        }
+        let taken = ahead.take(out, room);
+        Some(taken.map(|()| !(done && ahead.is_empty() && ahead.failed.is_none())))
     }
 
     /// Goes on with a request that was still being sent when its answer began. An error means that
@@ -197,6 +252,19 @@ impl Answer {
     /// Appends body bytes; `Ready(Ok(false))` at the end. An error means that the answer is cut
     /// short: `trouble` says how.
     pub fn poll_fill(
+        &mut self,
+        out: &mut Vec<u8>,
+        room: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        match self.take_ahead(out, room) {
+            Some(taken) => Poll::Ready(taken),
+            None => self.poll_upstream(out, room, cx),
+        }
+    }
+
+    /// The same from the upstream itself.
+    fn poll_upstream(
         &mut self,
         out: &mut Vec<u8>,
         room: usize,

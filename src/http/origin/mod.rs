@@ -14,10 +14,12 @@ pub struct Origin {
     pub uri: Vec<u8>,
 }
 
+mod ahead;
 mod answer;
 mod exchange;
 mod sender;
 
+pub use ahead::ReadAhead;
 pub use answer::{Answer, Plan, Tunnel};
 pub use exchange::{Ask, Exchange, Failure, Reply};
 pub use sender::{Outgoing, Source};

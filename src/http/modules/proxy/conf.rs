@@ -9,9 +9,12 @@ use super::target::{Pass, PassDraft};
 use crate::conf::Word;
 use crate::http::finish::Finish;
 use crate::http::modules::inherit;
+use crate::http::origin::ReadAhead;
 use crate::http::size::Size;
 use crate::http::template::Template;
 use crate::upstream::SocketOptions;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The version spoken to upstreams.
@@ -53,6 +56,9 @@ pub struct Draft {
     pub(super) cookies: CookiesDraft,
     pub(super) limit_rate: Option<Word>,
     pub(super) ignore_headers: Option<u32>,
+    pub(super) temp_path: Option<PathBuf>,
+    pub(super) temp_max: Option<u64>,
+    pub(super) temp_step: Option<u64>,
 }
 
 /// In force.
@@ -93,7 +99,12 @@ pub struct Conf {
     pub(super) limit_rate: Size,
     /// Fields of answers that ask something of us and are not listened to.
     pub(super) ignored: u32,
+    /// Where an answer goes that the client is too slow for; `None` where the upstream has to wait.
+    pub(super) ahead: Option<Arc<ReadAhead>>,
 }
+
+/// nginx's default for `proxy_max_temp_file_size`.
+const TEMP_MAX: u64 = 1 << 30;
 
 /// nginx's default for all three times.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -111,7 +122,7 @@ impl Draft {
             read_timeout, next_upstream, next_tries, next_timeout, redirects, buffering,
             request_buffering, buffer_size, buffers, intercept_errors, ignore_abort,
             pass_request_headers, pass_request_body, method, set_body, socket_keepalive, rcvbuf,
-            sndbuf, bind, limit_rate, ignore_headers,
+            sndbuf, bind, limit_rate, ignore_headers, temp_path, temp_max, temp_step,
         );
         self.cookies.inherit(&outer.cookies);
     }
@@ -162,8 +173,22 @@ impl Draft {
             cookies: self.cookies.finish(cx),
             limit_rate: Size::new(self.limit_rate.as_ref(), cx),
             ignored: self.ignore_headers.unwrap_or(0),
+            ahead: self.ahead(bytes(size), cx),
             pass,
         }
+    }
+
+    /// Only where something is passed on is a directory needed.
+    fn ahead(&self, buffer: usize, cx: &mut Finish) -> Option<Arc<ReadAhead>> {
+        let most = self.temp_max.unwrap_or(TEMP_MAX);
+        if most == 0 || !self.passes() || self.buffering == Some(false) {
+            return None;
+        }
+        let path = self.temp_path.clone().unwrap_or_else(|| PathBuf::from("proxy_temp"));
+        let dir = cx.env.full_path(&path.to_string_lossy());
+        cx.temp_dir(&dir);
+        let step = self.temp_step.and_then(|step| usize::try_from(step).ok());
+        Some(Arc::new(ReadAhead { dir, most, step: step.unwrap_or(2 * buffer).max(buffer) }))
     }
 
     /// The default set without what `proxy_pass_header` names, and what `proxy_hide_header` adds.

@@ -62,6 +62,9 @@ pub fn prepare(
     let buffering = buffering(req, conf);
     if buffering {
         answer.pace(conf.limit_rate.value(req));
+        if let Some(limits) = conf.ahead.as_ref().filter(|_| status != 101) {
+            answer.read_ahead(limits);
+        }
     }
     let mut reply = Reply {
         status,

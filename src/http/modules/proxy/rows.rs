@@ -9,6 +9,7 @@ use super::retry;
 use super::target::PassDraft;
 use crate::conf::{Args, Contexts, Directive, Error, Row, values};
 use crate::http::size::Size;
+use std::path::PathBuf;
 use crate::http::draft::{HSL, Scope, no_effect, row};
 
 const PASS: Contexts =
@@ -139,9 +140,18 @@ pub static ROWS: &[Row<Scope>] = &[
         Ok(())
     }),
     no_effect("proxy_busy_buffers_size", HSL, "Without effect: what has been read goes out as soon as the client takes it."),
-    no_effect("proxy_temp_path", HSL, "Without effect: an answer read ahead stays in memory, within proxy_buffers."),
-    no_effect("proxy_max_temp_file_size", HSL, "Without effect: an answer read ahead stays in memory, within proxy_buffers."),
-    no_effect("proxy_temp_file_write_size", HSL, "Without effect: an answer read ahead stays in memory, within proxy_buffers."),
+    row("proxy_temp_path", HSL, Args::Between(1, 4), "Directory for answers that a client is too slow for; levels are accepted and not used (default proxy_temp).", |s, dir, _| {
+        let slot = &mut s.drafts.proxy.temp_path;
+        values::once(slot, dir)?;
+        *slot = Some(PathBuf::from(dir.arg(0).str()?));
+        Ok(())
+    }),
+    row("proxy_max_temp_file_size", HSL, Args::Exactly(1), "How much of an answer may wait in a file for a slow client; 0 is nothing: the upstream waits (default 1024m).", |s, dir, _| {
+        values::size(&mut s.drafts.proxy.temp_max, dir)
+    }),
+    row("proxy_temp_file_write_size", HSL, Args::Exactly(1), "How much of it is written at a time (default twice a buffer of proxy_buffers).", |s, dir, _| {
+        values::size(&mut s.drafts.proxy.temp_step, dir)
+    }),
     no_effect("proxy_headers_hash_max_size", HSL, "Without effect: there is no such table."),
     no_effect("proxy_headers_hash_bucket_size", HSL, "Without effect: there is no such table."),
     no_effect("proxy_send_lowat", HSL, "Without effect on Linux, as in nginx."),
