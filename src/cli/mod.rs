@@ -183,15 +183,11 @@ fn dump(files: &[(PathBuf, Vec<u8>)]) -> std::io::Result<()> {
 /// Modules of nginx's default build that are not here, in the words of its `configure`.
 const WITHOUT: &[&str] = &[
     "http_ssi",
-    "http_userid",
-    "http_autoindex",
-    "http_referer",
     "http_fastcgi",
     "http_uwsgi",
     "http_scgi",
     "http_grpc",
     "http_memcached",
-    "http_empty_gif",
     "http_browser",
     "http_tunnel",
 ];
@@ -202,7 +198,9 @@ const WITH: &[&str] = &[
     "http_auth_request",
     "http_gunzip",
     "http_gzip_static",
+    "http_random_index",
     "http_realip",
+    "http_secure_link",
     "http_ssl",
     "http_stub_status",
     "http_sub",

@@ -39,6 +39,8 @@ pub struct Finish<'a, 'w> {
     pub context: Contexts,
     /// Index of the block's first inner location, for modules that enter them by number.
     pub inner: Vec<usize>,
+    /// `server_name` of the server being finished.
+    pub server_names: Vec<Word>,
     /// Computed variables so far, by their numbers.
     pub computed: Vec<Option<Computed>>,
     /// Where each variable name was first used.
@@ -184,6 +186,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         matcher: None,
         context: Contexts::HTTP,
         inner: Vec::new(),
+        server_names: Vec::new(),
         computed: Vec::new(),
         uses: HashMap::new(),
         tls: Vec::new(),
@@ -198,6 +201,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
     let mut servers = Vec::with_capacity(http.servers.len());
     for server in &http.servers {
         let first = cx.locations.len();
+        cx.server_names = super::modules::server::written_names(server);
         let root = block(server, Kind::Server, Vec::new(), &mut cx);
         let name = super::modules::server::first_name(server);
         servers.push(Server { name, root, locations: first..cx.locations.len() });

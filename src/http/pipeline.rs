@@ -7,7 +7,7 @@ use super::modules::{
     index, maintenance, mirror, not_modified, proxy, range, redirect, rewrite, stub_status,
     try_files,
 };
-use super::modules::{auth_basic, realip};
+use super::modules::{auth_basic, autoindex, empty_gif, random_index, realip, userid};
 use super::modules::{charset, compress, sub_filter};
 use super::modules::{limit_conn, limit_req};
 use super::phase::{Phase, Stop};
@@ -202,13 +202,21 @@ async fn content(req: &mut Request) -> Stop {
     if req.conf().stub_status.on {
         return stub_status::run(req);
     }
-    if let Err(stop) = index::run(req) {
-        return stop;
+    if req.conf().empty_gif.on {
+        return empty_gif::run(req);
     }
-    if let Err(stop) = compress::precompressed(req) {
-        return stop;
+    match before_files(req) {
+        Ok(()) => files::run(req),
+        Err(stop) => stop,
     }
-    files::run(req)
+}
+
+/// What may stand for a directory or a file, in nginx's order.
+fn before_files(req: &mut Request) -> Phase {
+    random_index::run(req)?;
+    index::run(req)?;
+    autoindex::run(req)?;
+    compress::precompressed(req)
 }
 
 /// nginx's header filters, in its order, over whatever answers. One may find that an error must be
@@ -222,6 +230,7 @@ fn filters(req: &mut Request) -> Phase {
     }
     not_modified::run(req)?;
     headers::run(req);
+    userid::run(req);
     compress::gunzip(req);
     addition::run(req);
     sub_filter::run(req);

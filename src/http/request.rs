@@ -9,6 +9,7 @@ use super::headers::{Headers, Name};
 use super::live::Live;
 use super::method::Method;
 use super::modules::Conf;
+use super::modules::userid::Uid;
 use super::origin::Origin;
 use super::passage::Guest;
 use super::reply::Reply;
@@ -140,6 +141,8 @@ pub struct Request {
     /// Bytes of body sent to the client.
     pub body_sent: u64,
     pub started: Instant,
+    /// The client's number, and the one that it is given.
+    pub uid: Uid,
     /// `$request_id`, made when first asked for.
     pub id: OnceCell<[u8; 32]>,
     /// The access log has been written or must not be.
@@ -211,6 +214,7 @@ impl Request {
             received: 0,
             body_sent: 0,
             started: Instant::now(),
+            uid: Uid::default(),
             id: OnceCell::new(),
             logged: Cell::new(false),
         }

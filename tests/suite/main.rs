@@ -13,6 +13,8 @@ mod credentials;
 mod drain;
 mod filters;
 mod limits;
+mod links;
+mod listings;
 mod locations;
 mod logs;
 mod maintenance;

@@ -92,7 +92,6 @@ const fn word_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
 
 pub static ROWS: &[Row<Scope>] = rows! {
     [
-        flag_off("autoindex", HSL),
         flag_off("ssi", HSLI),
         flag_off("http2", HS),
         word_off("proxy_cache", HSL),
@@ -105,9 +104,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
             only_on,
         ),
     ]
-    // autoindex
-    HSL =>
-        "autoindex_format" "autoindex_localtime" "autoindex_exact_size";
     // browser
     HSL =>
         "modern_browser" "ancient_browser" "modern_browser_value" "ancient_browser_value";
@@ -119,9 +115,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "degradation";
     HSL =>
         "degrade";
-    // empty_gif
-    LOCATION =>
-        "empty_gif";
     // fastcgi
     IN_LOCATION =>
         "fastcgi_pass";
@@ -196,12 +189,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "proxy_ssl_password_file" "proxy_ssl_conf_command";
     HTTP =>
         "proxy_cache_path";
-    // random_index
-    LOCATION =>
-        "random_index";
-    // referer
-    SERVER_LOCATION =>
-        "valid_referers";
     // scgi
     IN_LOCATION =>
         "scgi_pass";
@@ -221,9 +208,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "scgi_ignore_headers";
     HTTP =>
         "scgi_cache_path";
-    // secure_link
-    HSL =>
-        "secure_link" "secure_link_md5" "secure_link_secret";
     // slice
     HSL =>
         "slice";
@@ -239,10 +223,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "tunnel_socket_sndbuf" "tunnel_connect_timeout" "tunnel_send_timeout"
         "tunnel_send_lowat" "tunnel_buffer_size" "tunnel_read_timeout"
         "tunnel_next_upstream" "tunnel_next_upstream_tries" "tunnel_next_upstream_timeout";
-    // userid
-    HSL =>
-        "userid" "userid_service" "userid_name" "userid_domain" "userid_path"
-        "userid_expires" "userid_flags" "userid_p3p" "userid_mark";
     // uwsgi
     IN_LOCATION =>
         "uwsgi_pass";

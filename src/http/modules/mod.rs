@@ -42,7 +42,7 @@ macro_rules! modules {
 }
 
 modules! {
-    realip, auth_basic,
+    realip, auth_basic, secure_link, referer, userid, empty_gif, random_index, autoindex,
     blocks, connection, ssl, client_body, server, redirect, files, not_modified, range, index, try_files, mirror, error_page,
     rewrite, maintenance, access, auth_request, addition, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, resolver, proxy, variables,
     compress, sub_filter, charset,
@@ -59,6 +59,7 @@ impl Drafts {
 /// What must be known before any block is finished: names that others refer to.
 pub fn define(http: &Scope, cx: &mut Finish) {
     rewrite::define(http, cx);
+    userid::define(cx);
     auth_request::define(http, cx);
     map::define(http, cx);
     split_clients::define(http, cx);

@@ -13,7 +13,7 @@ use crate::http::finish::Finish;
 use crate::http::vars::Variable;
 
 pub use endpoints::endpoints;
-pub use names::first_name;
+pub use names::{first_name, written_names};
 
 /// As written.
 #[derive(Debug, Default, Clone)]

@@ -47,6 +47,11 @@ pub fn first_name(server: &Scope) -> Vec<u8> {
     text.strip_prefix(b".").unwrap_or(text).to_vec()
 }
 
+/// All names of the block, as written.
+pub fn written_names(server: &Scope) -> Vec<Word> {
+    server.drafts.server.names.iter().map(|name| name.word.clone()).collect()
+}
+
 /// A name that can be looked up.
 pub(super) struct Compiled {
     pub shown: String,
