@@ -53,6 +53,7 @@ impl Draft {
         let style = page::Style {
             localtime: self.localtime.unwrap_or(false),
             exact_size: self.exact_size.unwrap_or(true),
+            utf8: false,
         };
         Conf { on: self.on.unwrap_or(false), format: self.format.unwrap_or(Format::Html), style }
     }
@@ -106,6 +107,7 @@ pub fn run(req: &mut Request) -> Phase {
         return Ok(());
     }
     let Conf { format, style, .. } = req.conf().autoindex;
+    let style = page::Style { utf8: req.conf().charset.is_utf8(req), ..style };
     let callback = if format == Format::Jsonp { callback(req)? } else { Vec::new() };
     let mut entries = listing::read(req)?;
     entries.sort_by(|a, b| {

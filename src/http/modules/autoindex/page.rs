@@ -20,6 +20,8 @@ const MONTHS: [&str; 12] =
 pub(super) struct Style {
     pub localtime: bool,
     pub exact_size: bool,
+    /// Names are cut and filled up by letters instead of bytes, if they are UTF-8.
+    pub utf8: bool,
 }
 
 /// The list of what is at a path.
@@ -34,7 +36,7 @@ pub(super) fn write(path: &[u8], entries: &[Entry], style: Style) -> Vec<u8> {
     // What counts is the present offset, as in nginx.
     let offset = if style.localtime { jiff::Zoned::now().offset().seconds().into() } else { 0 };
     for entry in entries {
-        link(entry, &mut out);
+        link(entry, style.utf8, &mut out);
         out.push(b' ');
         time(entry.modified.saturating_add(offset), &mut out);
         size(entry, style.exact_size, &mut out);
@@ -44,23 +46,26 @@ pub(super) fn write(path: &[u8], entries: &[Entry], style: Style) -> Vec<u8> {
     out
 }
 
-fn link(entry: &Entry, out: &mut Vec<u8>) {
+fn link(entry: &Entry, utf8: bool, out: &mut Vec<u8>) {
     let slash = if entry.kind == Kind::Directory { &b"/"[..] } else { b"" };
     out.extend_from_slice(b"<a href=\"");
     escape_into(out, &entry.name, Set::UriComponent);
     out.extend_from_slice(slash);
     out.extend_from_slice(b"\">");
-    if entry.name.len() > WIDTH {
-        let start = entry.name.get(..WIDTH - 3).unwrap_or_default();
+    let text = std::str::from_utf8(&entry.name).ok().filter(|_| utf8);
+    let length = text.map_or(entry.name.len(), |text| text.chars().count());
+    if length > WIDTH {
+        let cut = text.and_then(|text| Some(text.char_indices().nth(WIDTH - 3)?.0));
+        let start = entry.name.get(..cut.unwrap_or(WIDTH - 3)).unwrap_or_default();
         out.extend_from_slice(&escape_html(start));
         out.extend_from_slice(b"..&gt;</a>");
         return;
     }
-    let slash = if entry.name.len() < WIDTH { slash } else { b"" };
+    let slash = if length < WIDTH { slash } else { b"" };
     out.extend_from_slice(&escape_html(&entry.name));
     out.extend_from_slice(slash);
     out.extend_from_slice(b"</a>");
-    out.resize(out.len() + WIDTH - entry.name.len() - slash.len(), b' ');
+    out.resize(out.len() + WIDTH - length - slash.len(), b' ');
 }
 
 /// `28-Sep-1970 12:00 `.

@@ -21,7 +21,7 @@ fn the_page_is_nginxs() {
         entry(&long, Kind::File, 1 << 20),
         entry(&long[1..], Kind::File, 5),
     ];
-    let shown = text(page::write(b"/<x>/", &entries, Style { localtime: false, exact_size: true }));
+    let shown = text(page::write(b"/<x>/", &entries, Style { localtime: false, exact_size: true, utf8: false }));
     let lines: Vec<_> = shown.split("\r\n").collect();
     assert_eq!(lines[1], "<head><title>Index of /&lt;x&gt;/</title></head>");
     assert_eq!(lines[3], "<h1>Index of /&lt;x&gt;/</h1><hr><pre><a href=\"../\">../</a>");
@@ -34,6 +34,18 @@ fn the_page_is_nginxs() {
 }
 
 #[test]
+fn letters_of_utf8_count_as_one() {
+    let shown = |name: &str, utf8| {
+        let style = Style { localtime: false, exact_size: true, utf8 };
+        text(page::write(b"/", &[entry(name, Kind::File, 1)], style))
+    };
+    assert!(shown("\u{e4}", true).contains(&format!(">\u{e4}</a>{} 28-", " ".repeat(49))));
+    assert!(shown("\u{e4}", false).contains(&format!(">\u{e4}</a>{} 28-", " ".repeat(48))));
+    let long = "\u{e4}".repeat(51);
+    assert!(shown(&long, true).contains(&format!(">{}..&gt;</a> 28-", "\u{e4}".repeat(47))));
+}
+
+#[test]
 fn sizes_are_rounded() {
     for (size, expected) in [
         (9999, "   9999"),
@@ -43,7 +55,7 @@ fn sizes_are_rounded() {
         ((1 << 20) + (1 << 19), "     2M"),
         (5 << 30, "     5G"),
     ] {
-        let style = Style { localtime: false, exact_size: false };
+        let style = Style { localtime: false, exact_size: false, utf8: false };
         let shown = text(page::write(b"/", &[entry("a", Kind::File, size)], style));
         let line = shown.lines().nth(4).unwrap();
         assert!(line.ends_with(&format!("06:00 {expected}")), "{line}");

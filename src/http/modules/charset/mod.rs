@@ -42,6 +42,11 @@ pub struct Conf {
 }
 
 impl Conf {
+    /// Whether pages are to be UTF-8.
+    pub fn is_utf8(&self, req: &Request) -> bool {
+        self.charset.as_ref().is_some_and(|name| name.value(req).eq_ignore_ascii_case(b"utf-8"))
+    }
+
     /// Whether the configuration names this charset.
     fn knows(&self, name: &[u8]) -> bool {
         let said = [&self.charset, &self.source].into_iter().flatten();
