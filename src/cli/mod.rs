@@ -182,7 +182,6 @@ fn dump(files: &[(PathBuf, Vec<u8>)]) -> std::io::Result<()> {
 
 /// Modules of nginx's default build that are not here, in the words of its `configure`.
 const WITHOUT: &[&str] = &[
-    "http_ssi",
     "http_fastcgi",
     "http_uwsgi",
     "http_scgi",

@@ -221,6 +221,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         tls: cx.tls,
         error_logs: cx.error_logs,
         slots: cx.names.slots(),
+        names: cx.names,
         computed: cx.computed.into_iter().flatten().collect(),
         needs: Needs {
             listen,

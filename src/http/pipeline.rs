@@ -4,13 +4,14 @@
 
 use super::modules::{
     access, addition, auth_request, blocks, client_body, connection, error_page, files, headers,
-    index, maintenance, mirror, not_modified, proxy, range, redirect, rewrite, stub_status,
+    index, maintenance, mirror, not_modified, proxy, range, redirect, rewrite, ssi, stub_status,
     try_files,
 };
 use super::modules::{auth_basic, autoindex, empty_gif, random_index, realip, userid};
 use super::modules::{charset, compress, sub_filter};
 use super::modules::{limit_conn, limit_req};
 use super::phase::{Phase, Stop};
+use super::reply::Reply;
 use super::request::Request;
 use super::route::{self, Found};
 
@@ -49,12 +50,21 @@ async fn settle(req: &mut Request, mut phase: Phase) -> Verdict {
             },
             Stop::Close => return Verdict::Close,
             Stop::Closed => Err(maintenance::turn_away(req)),
+            Stop::Status(status) if has_stub(req) => {
+                req.reply = Reply::empty(status);
+                return Verdict::Send;
+            }
             Stop::Status(status) => error_page::answer(req, status),
             Stop::Redirect => internal_redirect(req),
             Stop::Rewritten => rewritten(req),
             Stop::Named(at) => named_redirect(req, at),
         };
     }
+}
+
+/// Whether something else stands ready for an answer that is an error.
+fn has_stub(req: &Request) -> bool {
+    req.sub.as_ref().is_some_and(|sub| sub.has_stub)
 }
 
 /// A body that nobody wanted is passed over as far as it is there; one that is framed wrongly is
@@ -226,15 +236,18 @@ fn filters(req: &mut Request) -> Phase {
     if !req.is_main() {
         compress::gunzip(req);
         sub_filter::run(req);
+        ssi::run(req);
         return Ok(());
     }
     not_modified::run(req)?;
     headers::run(req);
     userid::run(req);
     compress::gunzip(req);
-    addition::run(req);
     sub_filter::run(req);
     charset::run(req);
+    // What comes from elsewhere has been through filters of its own: others must not see it.
+    ssi::run(req);
+    addition::run(req);
     compress::run(req);
     range::run(req)?;
     req.reply.bare_of_content();

@@ -40,6 +40,8 @@ pub struct Reply {
     pub unbuffered: bool,
     /// It is sent to its end although the client may have closed its side (`proxy_ignore_client_abort`).
     pub unwatched: bool,
+    /// The head waits for the first bytes of the body, which may yet turn out to be impossible.
+    pub head_waits: bool,
     /// The head has gone out: nothing of it can change any more.
     pub head_sent: bool,
     /// The body could not be sent whole: the connection must be cut so that the client sees it.

@@ -10,12 +10,14 @@ use super::live::Live;
 use super::method::Method;
 use super::modules::Conf;
 use super::modules::userid::Uid;
+use super::modules::ssi::Page;
 use super::origin::Origin;
 use super::passage::Guest;
 use super::reply::Reply;
 use super::request_body::RequestBody;
 use super::slots::Slots;
 use super::snapshot::{Location, Server, Snapshot};
+use super::subrequest;
 use super::zones::Limited;
 use crate::conf::values;
 use crate::log::{ErrorLog, Level};
@@ -158,6 +160,10 @@ pub struct Sub {
     pub header_only: bool,
     /// How many more may stand inside of it, one in another.
     pub left: u8,
+    /// The main request's page, if this one is a part of it.
+    pub page: Option<Rc<Page>>,
+    /// Something stands ready for the case that it fails: no error page is wanted.
+    pub has_stub: bool,
 }
 
 /// What a request is born with.
@@ -357,7 +363,7 @@ impl fmt::Display for About<'_> {
         if !req.head.line.is_empty() {
             write!(f, ", request: \"{}\"", text(&req.head.line))?;
         }
-        if !req.is_main() {
+        if req.sub.as_ref().is_some_and(|sub| sub.left < subrequest::DEPTH) {
             write!(f, ", subrequest: \"{}\"", text(&req.uri))?;
         }
         if let Some(last) = req.tries.last().filter(|_| req.asking) {

@@ -7,6 +7,7 @@ use super::computed::Computed;
 use super::modules::Conf;
 use super::regex::Regex;
 use super::route::{Endpoints, Lookup};
+use super::vars::Names;
 use super::zones::SharedZone;
 use crate::dns::ResolverSpec;
 use crate::net::ListenSpec;
@@ -102,6 +103,8 @@ pub struct Snapshot {
     pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
     /// Slots a request keeps for variables that the configuration defines.
     pub slots: usize,
+    /// Their names, for those who ask while the server runs.
+    pub names: Names,
     /// Zones of keyed records, in the order of `needs.zones`.
     pub zones: Vec<SharedZone>,
     /// Variables of `map` and its kin.

@@ -16,18 +16,54 @@ use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 
 /// How many may stand one in another; nginx's number.
-const DEPTH: u8 = 51;
+pub const DEPTH: u8 = 51;
 
 /// Read at most of a body that nobody wants, for the sake of its connection.
 const DISCARDED: usize = 64 * 1024;
 
 /// A GET of another URI. `None` when too many stand in one another; the log says so.
 pub fn new(parent: &Request, uri: &[u8], args: &[u8]) -> Option<Request> {
-    let Some(left) = parent.sub.as_ref().map_or(DEPTH, |sub| sub.left).checked_sub(1) else {
+    let Some(left) = left(parent).checked_sub(1) else {
         let uri = String::from_utf8_lossy(uri);
         parent.log_error(format_args!("subrequests cycle while processing \"{uri}\""));
         return None;
     };
+    let mut sub = inside(parent, left);
+    // Whether the main request's target came escaped says nothing of this one.
+    sub.head.uri.flags = Flags::default();
+    sub.uri = uri.to_vec();
+    sub.args = args.to_vec();
+    Some(sub)
+}
+
+/// One that stands for a request where its variables are wanted and it cannot be had itself. It is
+/// never run.
+pub fn double(req: &Request) -> Request {
+    let mut double = inside(req, left(req));
+    double.uri.clone_from(&req.uri);
+    double.args.clone_from(&req.args);
+    double.method = req.method;
+    double.location = req.location;
+    double.error_status = req.error_status;
+    double.captures.clone_from(&req.captures);
+    double.tries.clone_from(&req.tries);
+    double.upstream_headers.clone_from(&req.upstream_headers);
+    double.reply.status = req.reply.status;
+    double.reply.content_type.clone_from(&req.reply.content_type);
+    double.reply.headers.clone_from(&req.reply.headers);
+    if let (Some(about), Some(sub)) = (&mut double.sub, &req.sub) {
+        about.page.clone_from(&sub.page);
+    }
+    double
+}
+
+/// How many may stand inside of a request.
+fn left(req: &Request) -> u8 {
+    req.sub.as_ref().map_or(DEPTH, |sub| sub.left)
+}
+
+/// A request with everything that it shares with another one.
+fn inside(parent: &Request, left: u8) -> Request {
     let mut sub = Request::new(Start {
         client: parent.client.clone(),
         snapshot: parent.snapshot.clone(),
@@ -37,11 +73,7 @@ pub fn new(parent: &Request, uri: &[u8], args: &[u8]) -> Option<Request> {
     });
     sub.real = parent.real;
     sub.head = parent.head.clone();
-    // Whether the main request's target came escaped says nothing of this one.
-    sub.head.uri.flags = Flags::default();
     sub.method = Method::Get;
-    sub.uri = uri.to_vec();
-    sub.args = args.to_vec();
     sub.body = parent.body.share();
     sub.slots = parent.slots.share();
     sub.id = OnceCell::from(*variables::made_id(parent));
@@ -51,8 +83,9 @@ pub fn new(parent: &Request, uri: &[u8], args: &[u8]) -> Option<Request> {
     sub.limited.connections = parent.limited.connections;
     sub.guest = Guest { tokens: parent.guest.tokens.clone(), ..Guest::default() };
     let main_method = parent.sub.as_ref().map_or(parent.method, |sub| sub.main_method);
-    sub.sub = Some(Box::new(Sub { main_method, header_only: false, left }));
-    Some(sub)
+    let about = Sub { main_method, header_only: false, left, page: None, has_stub: false };
+    sub.sub = Some(Box::new(about));
+    sub
 }
 
 /// The same for an answer of which only the head is wanted.

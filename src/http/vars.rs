@@ -32,6 +32,8 @@ pub enum Var {
     Slot(usize),
     /// Kept in the request by `set`: empty, and worth a warning, until it has been set.
     Set(usize, Box<str>),
+    /// The same for a name that a prefix row knows too: that one speaks while it has not been set.
+    Weak(usize, Getter, Box<[u8]>),
     /// Computed by `map` and its kin; a number of `Snapshot::computed`.
     Computed(usize),
     /// `$1` … `$9` of the last regular expression.
@@ -48,6 +50,7 @@ impl Var {
             Self::Set(slot, name) => {
                 slot_value(req, *slot, out) || super::modules::rewrite::uninitialized(req, name)
             }
+            Self::Weak(slot, get, suffix) => slot_value(req, *slot, out) || get(req, suffix, out),
             Self::Computed(at) => computed::append(req, *at, out),
             Self::Capture(n) => push(req.captures.borrow().get(*n), out),
         }
@@ -117,27 +120,32 @@ impl Names {
 
     /// Resolves a name: a capture, a row, a prefix row, else a slot (checked when all is read).
     pub fn resolve(&mut self, name: &str) -> Var {
+        self.find(name).unwrap_or_else(|| Var::Slot(self.slot(name)))
+    }
+
+    /// The same for a name that is found only while the server runs.
+    pub fn find(&self, name: &str) -> Option<Var> {
         let name = name.to_ascii_lowercase();
         if let [digit @ b'0'..=b'9'] = name.as_bytes() {
-            return Var::Capture(usize::from(digit - b'0'));
+            return Some(Var::Capture(usize::from(digit - b'0')));
         }
         // What the configuration defines wins over a prefix (`set $http_x …`), not over a row.
         if let Some(row) = rows().find(|row| row.name == name) {
-            return Var::Row(row.get);
+            return Some(Var::Row(row.get));
         }
-        if self.slots.get(&name).is_some_and(|slot| self.defined[*slot]) {
-            let slot = self.slot(&name);
-            return match self.computed.get(&slot) {
+        let row = rows().find(|row| row.name.ends_with('_') && name.starts_with(row.name));
+        let prefix = row.map(|row| (row.get, name.as_bytes()[row.name.len()..].into()));
+        if let Some(slot) = self.slots.get(&name).copied().filter(|slot| self.defined[*slot]) {
+            return Some(match self.computed.get(&slot) {
                 Some(at) => Var::Computed(*at),
-                None if self.set.contains(&slot) => Var::Set(slot, name.into()),
+                None if self.set.contains(&slot) => match prefix {
+                    Some((get, suffix)) => Var::Weak(slot, get, suffix),
+                    None => Var::Set(slot, name.into()),
+                },
                 None => Var::Slot(slot),
-            };
+            });
         }
-        let prefix = rows().find(|row| row.name.ends_with('_') && name.starts_with(row.name));
-        match prefix {
-            Some(row) => Var::Prefix(row.get, name.as_bytes()[row.name.len()..].into()),
-            None => Var::Slot(self.slot(&name)),
-        }
+        prefix.map(|(get, suffix)| Var::Prefix(get, suffix))
     }
 
     fn slot(&mut self, name: &str) -> usize {

@@ -128,6 +128,16 @@ pub fn now<R>(read: impl FnOnce(&Times) -> R) -> R {
     CLOCK.with_borrow_mut(|clock| read(clock.update(SystemTime::now())))
 }
 
+/// The time now in the words of `strftime()`, local or UTC, which nginx calls GMT. `None` if they
+/// cannot be read.
+pub fn strftime(format: &str, utc: bool) -> Option<String> {
+    let zone = if utc { TimeZone::UTC } else { TimeZone::system() };
+    // Two percent signs are one, whatever follows.
+    let named = |part: &str| if utc { part.replace("%Z", "GMT") } else { part.to_owned() };
+    let format = format.split("%%").map(named).collect::<Vec<_>>().join("%%");
+    jiff::fmt::strtime::format(format, &Timestamp::now().to_zoned(zone)).ok()
+}
+
 /// Seconds since the epoch, without touching the strings.
 pub fn seconds() -> i64 {
     split(SystemTime::now()).0

@@ -59,6 +59,7 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
         more: true,
         failed: None,
         body_sent: &mut req.body_sent,
+        head_waits: req.reply.head_waits,
         begun: false,
         room: if req.reply.window > 0 { req.reply.window } else { ROOM },
         deadline: Deadline::after(conf.send_timeout),
@@ -160,6 +161,7 @@ struct Pump<'a> {
     /// Why the body ended early.
     failed: Option<io::Error>,
     body_sent: &'a mut u64,
+    head_waits: bool,
     /// Something has been written.
     begun: bool,
     room: usize,
@@ -177,7 +179,7 @@ impl Pump<'_> {
         for _ in 0..ROUNDS {
             let filled =
                 self.more && self.out.len() - self.at < self.room && self.fill(cx).is_ready();
-            let wrote = self.write(cx)?;
+            let wrote = !self.holds_head() && self.write(cx)?;
             let empty = self.at == self.out.len();
             if empty && (self.failed.is_some() || !self.more) {
                 return Poll::Ready(Ok(()));
@@ -229,6 +231,11 @@ impl Pump<'_> {
             Err(error) => self.fail(error),
         }
         Poll::Ready(())
+    }
+
+    /// Nothing of a body has come that its head waits for.
+    fn holds_head(&self) -> bool {
+        self.head_waits && self.more && *self.body_sent == 0
     }
 
     /// The body cannot be completed; what there is of it still goes out.

@@ -92,7 +92,6 @@ const fn word_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
 
 pub static ROWS: &[Row<Scope>] = rows! {
     [
-        flag_off("ssi", HSLI),
         flag_off("http2", HS),
         word_off("proxy_cache", HSL),
         word_off("proxy_store", HSL),
@@ -211,10 +210,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     // slice
     HSL =>
         "slice";
-    // ssi
-    HSL =>
-        "ssi_silent_errors" "ssi_ignore_recycled_buffers" "ssi_min_file_chunk"
-        "ssi_value_length" "ssi_types" "ssi_last_modified";
     // tunnel
     SERVER_LOCATION.or(Contexts::IF_IN_LOCATION) =>
         "tunnel_pass";

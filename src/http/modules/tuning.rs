@@ -33,7 +33,6 @@ const HASHES: &str = "No effect: tables of names size themselves.";
 const POOLS: &str = "No effect: there are no memory pools to size.";
 const PACKETS: &str =
     "No effect: head and body are written together, and the kernel decides on packets.";
-const SUBREQUESTS: &str = "No effect: there are no subrequests that keep their answer in memory.";
 const HTTP2: &str = "No effect: HTTP/2 is not supported yet, so that nothing can use it.";
 const QUIC: &str = "No effect: there are no QUIC listeners yet, so that nothing can use it.";
 
@@ -50,7 +49,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     HASHES SERVER_LOCATION: "referer_hash_max_size" "referer_hash_bucket_size";
     POOLS HS: "connection_pool_size" "request_pool_size";
     PACKETS HSL: "tcp_nopush" "postpone_output" "send_lowat";
-    SUBREQUESTS HSL: "subrequest_output_buffer_size";
     HTTP2 HTTP: "http2_recv_buffer_size";
     HTTP2 HS: "http2_pool_size" "http2_max_concurrent_streams" "http2_max_concurrent_pushes"
         "http2_max_requests" "http2_max_field_size" "http2_max_header_size"

@@ -5,6 +5,7 @@ use crate::support::{Server, Setup};
 mod additions;
 mod auth;
 mod mirrors;
+mod pages;
 
 /// A server of this configuration, with two pages.
 fn server(inside: &str) -> Server {
