@@ -117,9 +117,8 @@ mod tests {
             "autoindex on;",
             "tcp_nodelay off;",
             "fastcgi_param A b;",
-            "resolver 127.0.0.1;",
             "http2 on;",
-            "limit_req zone=a;",
+            "secure_link x;",
         ] {
             let name = directive.split(' ').next().unwrap();
             let message = format!("\"{name}\" directive is not supported yet");
