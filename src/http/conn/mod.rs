@@ -158,6 +158,7 @@ impl Drop for Idle {
 /// One request, its answer, and the tunnel it may lead to.
 async fn exchange(service: &Rc<Service>, client: &Rc<Client>) -> After {
     client.doing.set(Doing::Request);
+    client.pipelined.set(client.requests.get() > 0 && !client.input.borrow().is_empty());
     let mut req = begin::request(service, client);
     if client.input.borrow().capacity() == 0 {
         client.input.replace(service.buffer());
