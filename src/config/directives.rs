@@ -10,7 +10,7 @@ use super::process::{Affinity, LogTarget, User};
 use crate::conf::values::{self, once, verdict};
 use crate::conf::{Action, Args, Contexts, Directive, Env, Error, Row, Word};
 use crate::http;
-use crate::log::Level;
+use crate::log::{Level, syslog};
 
 const MAIN: Contexts = Contexts::MAIN;
 const EVENTS: Contexts = Contexts::EVENTS;
@@ -58,7 +58,7 @@ pub static DIRECTIVES: &[Row<Draft>] = &[
     row("env", MAIN, Args::Exactly(1), Action::Set(environment),
         "Environment variable that worker processes keep, or get with this value."),
     row("error_log", MAIN, Args::Between(1, 2), Action::Set(error_log),
-        "File, or `stderr`, for messages of this level and above; may be given several times."),
+        "File, `stderr` or `syslog:` server, for messages of this level and above; may be given several times."),
     row("upgrade_watch", MAIN, Args::Exactly(1), Action::Set(|d, dir, _| values::msec(&mut d.upgrade_watch, dir)),
         "How long `-s upgrade` compares both versions before the old one retires; 0 is not at all (default 10s)."),
     row("upgrade_timeout", MAIN, Args::Exactly(1), Action::Set(upgrade_timeout),
@@ -261,11 +261,8 @@ fn environment(draft: &mut Draft, dir: &Directive, _: &mut Env<'_>) -> Result<()
 
 fn error_log(draft: &mut Draft, dir: &Directive, env: &mut Env<'_>) -> Result<(), Error> {
     let target = dir.arg(0);
-    for kind in ["syslog:", "memory:"] {
-        if target.text.starts_with(kind.as_bytes()) {
-            let text = format_args!("\"error_log {kind}\" is not supported yet");
-            return Err(target.error(text));
-        }
+    if target.text.starts_with(b"memory:") {
+        return Err(target.error("\"error_log memory:\" is not supported yet"));
     }
     let level = match dir.args.get(1) {
         None => Level::Error,
@@ -274,9 +271,12 @@ fn error_log(draft: &mut Draft, dir: &Directive, env: &mut Env<'_>) -> Result<()
             Level::parse(&word.lossy()).ok_or_else(invalid)?
         }
     };
-    let file = match target.text.as_slice() {
-        b"stderr" => None,
-        name => Some(env.prefix.join(OsStr::from_bytes(name))),
+    let file = if target.text == b"stderr" {
+        None
+    } else {
+        let resolve = |name: &str| env.world.resolve(name).ok()?.first().copied();
+        let name = syslog::log_name(&target.text, &env.prefix, resolve);
+        Some(name.map_err(|text| target.error(text))?)
     };
     draft.error_log.push(LogTarget { file, level });
     Ok(())

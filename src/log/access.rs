@@ -3,15 +3,20 @@
 //! Owns the buffer of one `access_log` file and when it has to be written.
 //! Has no timer: the worker asks `deadline` and calls `flush`.
 
+use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
 use super::clock;
 use super::error::{ErrorLog, os_error};
 use super::file::LogFile;
 use super::level::Level;
+use super::syslog::is_syslog;
 
 /// Trouble with one file is reported at most once in this many seconds.
 const REPORT_EVERY: i64 = 60;
@@ -23,6 +28,8 @@ pub struct Buffering {
     pub size: usize,
     /// The longest a line waits; `None` is as long as it takes.
     pub flush: Option<Duration>,
+    /// `gzip=`: what is written at one time is compressed at this level, as a gzip member of its own.
+    pub gzip: Option<u8>,
 }
 
 /// One access log. What is still buffered is written when it is dropped.
@@ -104,10 +111,16 @@ impl AccessWriter {
     }
 
     fn send(&self, bytes: &[u8], errors: &ErrorLog) {
-        match self.file.write(bytes) {
+        match self.file.write(&self.coded(bytes)) {
             Ok(()) => self.report_recovery(errors),
             Err(error) => self.report(&error, errors),
         }
+    }
+
+    fn coded<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let level = self.buffering.and_then(|how| how.gzip);
+        let coded = level.and_then(|level| gzip(bytes, level));
+        coded.map_or(Cow::Borrowed(bytes), Cow::Owned)
     }
 
     fn report(&self, error: &io::Error, errors: &ErrorLog) {
@@ -117,7 +130,8 @@ impl AccessWriter {
         }
         self.reported_at.store(now, Relaxed);
         let (name, cause) = (self.file.name(), os_error(error));
-        errors.write(Level::Alert, None, format_args!("write() to \"{name}\" failed{cause}"));
+        let call = if is_syslog(Path::new(&name)) { "send()" } else { "write()" };
+        errors.write(Level::Alert, None, format_args!("{call} to \"{name}\" failed{cause}"));
     }
 
     fn report_recovery(&self, errors: &ErrorLog) {
@@ -139,14 +153,29 @@ impl Drop for AccessWriter {
         let lines = std::mem::take(&mut self.pending().lines);
         if !lines.is_empty() {
             // No log is at hand any more; the file counts the loss.
-            let _ = self.file.write(&lines);
+            let _ = self.file.write(&self.coded(&lines));
         }
     }
+}
+
+/// A gzip member; members in a row are one file. `None` only if the library fails.
+fn gzip(bytes: &[u8], level: u8) -> Option<Vec<u8>> {
+    /// The largest window, and a gzip header and trailer.
+    const WINDOW: i32 = 15 + 16;
+    let config =
+        DeflateConfig { level: level.into(), window_bits: WINDOW, ..DeflateConfig::default() };
+    let mut stream = Deflate::new_with_config(config);
+    // What cannot be compressed grows by less than that.
+    let mut out = vec![0; bytes.len() + bytes.len() / 8 + 128];
+    let status = stream.compress(bytes, &mut out, DeflateFlush::Finish).ok()?;
+    out.truncate(usize::try_from(stream.total_out()).ok()?);
+    (status == Status::StreamEnd).then_some(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zlib_rs::{Inflate, InflateFlush};
 
     struct Scene {
         dir: tempfile::TempDir,
@@ -182,7 +211,7 @@ mod tests {
     #[test]
     fn a_buffer_is_written_when_the_next_line_does_not_fit() {
         let scene = scene();
-        let log = scene.writer(Some(Buffering { size: 10, flush: None }));
+        let log = scene.writer(Some(Buffering { size: 10, flush: None, gzip: None }));
         log.write(b"1234\n", &scene.errors);
         log.write(b"5678\n", &scene.errors);
         assert_eq!(scene.text("a.log"), "");
@@ -197,7 +226,7 @@ mod tests {
     fn flush_has_a_deadline_from_the_first_line_on() {
         let scene = scene();
         let wait = Duration::from_secs(5);
-        let log = scene.writer(Some(Buffering { size: 100, flush: Some(wait) }));
+        let log = scene.writer(Some(Buffering { size: 100, flush: Some(wait), gzip: None }));
         let before = Instant::now();
         log.write(b"a\n", &scene.errors);
         let deadline = log.deadline().unwrap();
@@ -210,9 +239,34 @@ mod tests {
     }
 
     #[test]
+    fn compressed_members_follow_one_another() {
+        let scene = scene();
+        let log = scene.writer(Some(Buffering { size: 20, flush: None, gzip: Some(1) }));
+        log.write(b"one two three\n", &scene.errors);
+        log.write(b"four\n", &scene.errors);
+        log.write(b"five\n", &scene.errors);
+        log.write(b"a line that is longer than the buffer\n", &scene.errors);
+        drop(log);
+        let file = std::fs::read(scene.dir.path().join("a.log")).unwrap();
+        let mut rest = file.as_slice();
+        let mut text = Vec::new();
+        let mut members = 0;
+        while !rest.is_empty() {
+            let mut stream = Inflate::new(true, 15 + 16);
+            let mut out = vec![0; 1000];
+            stream.decompress(rest, &mut out, InflateFlush::Finish).unwrap();
+            text.extend_from_slice(&out[..usize::try_from(stream.total_out()).unwrap()]);
+            rest = &rest[usize::try_from(stream.total_in()).unwrap()..];
+            members += 1;
+        }
+        let lines = "one two three\nfour\nfive\na line that is longer than the buffer\n";
+        assert_eq!((String::from_utf8(text).unwrap().as_str(), members), (lines, 3));
+    }
+
+    #[test]
     fn dropping_writes_the_rest() {
         let scene = scene();
-        let log = scene.writer(Some(Buffering { size: 100, flush: None }));
+        let log = scene.writer(Some(Buffering { size: 100, flush: None, gzip: None }));
         log.write(b"a\n", &scene.errors);
         drop(log);
         assert_eq!(scene.text("a.log"), "a\n");

@@ -91,10 +91,10 @@ impl ErrorLog {
         let bytes = line.finish();
         let mut on_console = false;
         for target in self.targets.iter().filter(|target| level >= target.level) {
-            on_console |= target.file.path().is_none();
+            on_console |= target.file.is_stderr();
             // A log that cannot be written has nowhere to say so; the loss is
             // counted and told by the first line that gets through.
-            if target.file.write(bytes).is_ok() {
+            if target.file.write_at(Some(level), bytes).is_ok() {
                 tell_losses(&target.file);
             }
         }

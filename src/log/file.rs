@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 
 use super::clock;
+use super::level::Level;
+use super::syslog::{PREFIX, Syslog, is_syslog};
 
 /// Read and write for the owner, as nginx repairs a log it reopens.
 const OWNER_READ_WRITE: u32 = 0o600;
@@ -21,57 +23,68 @@ const OWNER_READ_WRITE: u32 = 0o600;
 /// paths, so that no file can be meant.
 pub const STDERR: &str = "stderr";
 
-/// An open log file, or standard error.
+/// An open log file, standard error, or a syslog server.
 #[derive(Debug)]
 pub struct LogFile {
     path: Option<PathBuf>,
-    file: ArcSwap<File>,
+    sink: Sink,
     lost: AtomicU64,
     /// The second in which the disk was found full; it is left alone until the next.
     full_at: AtomicI64,
 }
 
+#[derive(Debug)]
+enum Sink {
+    File(ArcSwap<File>),
+    Syslog(Syslog),
+}
+
 impl LogFile {
-    /// Opens `path` for appending, mode 0644 if it has to be created; `STDERR` is standard error.
+    /// Opens `path` for appending, mode 0644 if it has to be created; `STDERR` is standard error,
+    /// and what begins with `syslog:` a syslog server.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<LogFile> {
         let path = path.into();
         if path == Path::new(STDERR) {
             return LogFile::stderr();
         }
+        if is_syslog(&path) {
+            return Ok(LogFile::new(None, Sink::Syslog(Syslog::open(&path)?)));
+        }
         let file = append_to(&path)?;
-        Ok(LogFile::new(Some(path), file))
+        Ok(LogFile::new(Some(path), Sink::from(file)))
     }
 
     /// Takes a descriptor somebody else opened; `path` is its name.
     pub fn from_fd(path: impl Into<PathBuf>, fd: OwnedFd) -> LogFile {
-        LogFile::new(Some(path.into()), File::from(fd))
+        LogFile::new(Some(path.into()), Sink::from(File::from(fd)))
     }
 
     /// Standard error, on a descriptor of its own.
     pub fn stderr() -> io::Result<LogFile> {
         let fd = io::stderr().as_fd().try_clone_to_owned()?;
-        Ok(LogFile::new(None, File::from(fd)))
+        Ok(LogFile::new(None, Sink::from(File::from(fd))))
     }
 
-    fn new(path: Option<PathBuf>, file: File) -> LogFile {
-        LogFile {
-            path,
-            file: ArcSwap::from_pointee(file),
-            lost: AtomicU64::new(0),
-            full_at: AtomicI64::new(i64::MIN),
-        }
+    fn new(path: Option<PathBuf>, sink: Sink) -> LogFile {
+        LogFile { path, sink, lost: AtomicU64::new(0), full_at: AtomicI64::new(i64::MIN) }
     }
 
-    /// Where it is; `None` for standard error.
+    /// Where it is; `None` for what is no file.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
+    /// Whether it is standard error.
+    pub fn is_stderr(&self) -> bool {
+        self.path.is_none() && matches!(self.sink, Sink::File(_))
+    }
+
     /// The name for messages.
     pub fn name(&self) -> String {
-        match &self.path {
-            Some(path) => path.display().to_string(),
-            None => "stderr".to_owned(),
+        match (&self.path, &self.sink) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Sink::Syslog(syslog)) => format!("{PREFIX}{}", syslog.name()),
+            (None, Sink::File(_)) => "stderr".to_owned(),
         }
     }
 
@@ -81,12 +94,14 @@ impl LogFile {
     }
 
     fn swap(&self, file: File) {
-        self.file.store(file.into());
+        if let Sink::File(old) = &self.sink {
+            old.store(file.into());
+        }
         self.full_at.store(i64::MIN, Relaxed);
     }
 
     /// Opens the path again, making `owner` (a uid) own the file as nginx does
-    /// on `USR1`. On an error the old descriptor stays. Does nothing for stderr.
+    /// on `USR1`. On an error the old descriptor stays. Does nothing for what is no file.
     pub fn reopen(&self, owner: Option<u32>) -> io::Result<()> {
         let Some(path) = &self.path else {
             return Ok(());
@@ -101,24 +116,38 @@ impl LogFile {
 
     /// A copy of the descriptor, to hand to a worker.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.file.load().as_fd().try_clone_to_owned()
+        match &self.sink {
+            Sink::File(file) => file.load().as_fd().try_clone_to_owned(),
+            Sink::Syslog(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
-    /// Lends the present descriptor to `with`.
-    pub fn with_fd<R>(&self, with: impl FnOnce(BorrowedFd<'_>) -> R) -> R {
-        with(self.file.load().as_fd())
+    /// Lends the present descriptor to `with`; `None` when it has none.
+    pub fn with_fd<R>(&self, with: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        match &self.sink {
+            Sink::File(file) => Some(with(file.load().as_fd())),
+            Sink::Syslog(_) => None,
+        }
     }
 
     /// Appends `bytes` in one write. What could not be written is lost and
     /// counted; a full disk is not tried again within the same second, because
     /// some file systems block for long in that state.
     pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(None, bytes)
+    }
+
+    /// The same for a line of a level, which a syslog server is told.
+    pub fn write_at(&self, level: Option<Level>, bytes: &[u8]) -> io::Result<()> {
         let full_at = self.full_at.load(Relaxed);
         if full_at != i64::MIN && full_at == clock::seconds() {
             self.lost.fetch_add(1, Relaxed);
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let outcome = write_once(&self.file.load(), bytes);
+        let outcome = match &self.sink {
+            Sink::File(file) => write_once(&file.load(), bytes),
+            Sink::Syslog(syslog) => syslog.send(level, bytes),
+        };
         match &outcome {
             Ok(()) if full_at != i64::MIN => self.full_at.store(i64::MIN, Relaxed),
             Ok(()) => {}
@@ -140,6 +169,12 @@ impl LogFile {
             0 => 0,
             _ => self.lost.swap(0, Relaxed),
         }
+    }
+}
+
+impl From<File> for Sink {
+    fn from(file: File) -> Sink {
+        Sink::File(ArcSwap::from_pointee(file))
     }
 }
 

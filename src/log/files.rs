@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use super::access::{AccessWriter, Buffering};
 use super::error::ErrorLog;
-use super::file::LogFile;
+use super::file::{LogFile, STDERR};
+use super::syslog::is_syslog;
 
 /// The registry.
 #[derive(Debug, Default)]
@@ -31,6 +32,10 @@ impl Files {
     pub fn open(&mut self, path: &Path) -> io::Result<Arc<LogFile>> {
         if let Some(file) = self.open.get(path) {
             return Ok(Arc::clone(file));
+        }
+        if is_syslog(path) {
+            // There is no descriptor to renew or to hand over.
+            return LogFile::open(path).map(Arc::new);
         }
         let file = Arc::new(LogFile::open(path)?);
         self.open.insert(path.to_owned(), Arc::clone(&file));
@@ -53,6 +58,14 @@ impl Files {
     /// The file at `path`, if it is open.
     pub fn get(&self, path: &Path) -> Option<&Arc<LogFile>> {
         self.open.get(path)
+    }
+
+    /// The log of that name for a process that opens no files: one that was adopted, or what is none.
+    pub fn log(&self, path: &Path) -> Option<Arc<LogFile>> {
+        if is_syslog(path) || path == Path::new(STDERR) {
+            return LogFile::open(path).ok().map(Arc::new);
+        }
+        self.get(path).map(Arc::clone)
     }
 
     /// Every open file, sorted by path.
@@ -126,7 +139,7 @@ mod tests {
     use super::*;
 
     const BUFFERED: Option<Buffering> =
-        Some(Buffering { size: 1000, flush: Some(Duration::from_secs(1)) });
+        Some(Buffering { size: 1000, flush: Some(Duration::from_secs(1)), gzip: None });
 
     fn nowhere() -> ErrorLog {
         ErrorLog::new(vec![])

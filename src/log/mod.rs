@@ -10,6 +10,7 @@ pub mod escape;
 pub mod file;
 pub mod files;
 pub mod level;
+pub mod syslog;
 pub mod trace;
 
 pub use access::{AccessWriter, Buffering};

@@ -109,7 +109,7 @@ impl Master {
         }
         let first = self.log().targets().iter().find(|target| target.file.path().is_some());
         if let Some(target) = first
-            && let Err(error) = target.file.with_fd(stderr_to)
+            && let Some(Err(error)) = target.file.with_fd(stderr_to)
         {
             let cause = os_error(&error);
             self.log().write(Level::Alert, None, format_args!("dup2(STDERR) failed{cause}"));

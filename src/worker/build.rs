@@ -13,7 +13,7 @@ use crate::config::{self, LogTarget, Machine, Process};
 use crate::http::live::Live;
 use crate::http::snapshot::Snapshot;
 use crate::ipc::Unpacked;
-use crate::log::{self, ErrorLog, Files, LogFile, Target};
+use crate::log::{ErrorLog, Files, LogFile, Target};
 use crate::net::ListenSpec;
 use crate::sys::fds::read_memfd;
 use crate::zone::keyed::{Holder, Keyed, Spec};
@@ -42,13 +42,7 @@ impl Built {
     ) -> Result<Live, String> {
         let mut logs = Vec::new();
         for path in &self.snapshot.needs().log_files {
-            // `stderr` is every process's own.
-            let file = if path.as_os_str() == log::STDERR {
-                LogFile::stderr().ok().map(Arc::new)
-            } else {
-                files.get(path).map(Arc::clone)
-            };
-            logs.push(file.ok_or("a log file was not handed over")?);
+            logs.push(files.log(path).ok_or("a log file was not handed over")?);
         }
         let zones = self.zones.clone();
         let (errors, slot, door) = (self.error_log.clone(), slot.clone(), door.clone());
@@ -106,7 +100,7 @@ fn error_log(process: &Process, files: &Files) -> Result<ErrorLog, String> {
     let mut targets = Vec::new();
     for LogTarget { file, level } in &process.error_log {
         let file = match file {
-            Some(path) => files.get(path).map(Arc::clone),
+            Some(path) => files.log(path),
             None => LogFile::stderr().map(Arc::new).ok(),
         };
         let file = file.ok_or_else(|| "an error log was not handed over".to_owned())?;

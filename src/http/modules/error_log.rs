@@ -7,9 +7,7 @@ use crate::conf::{Args, Directive, Env, Error, Row, Word, values};
 use crate::http::draft::{HSL, Scope, row};
 use crate::http::finish::Finish;
 use crate::http::vars::Variable;
-use crate::log::{Level, STDERR};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use crate::log::{Level, STDERR, syslog};
 use std::path::PathBuf;
 
 /// As written.
@@ -45,14 +43,15 @@ impl Draft {
 
 fn error_log(scope: &mut Scope, dir: &Directive, env: &mut Env<'_>) -> Result<(), Error> {
     let file = dir.arg(0);
-    for kind in ["syslog:", "memory:"] {
-        if file.text.starts_with(kind.as_bytes()) {
-            return Err(file.error(format_args!("\"error_log {kind}\" is not supported yet")));
-        }
+    if file.text.starts_with(b"memory:") {
+        return Err(file.error("\"error_log memory:\" is not supported yet"));
     }
-    let path = match file.text.as_slice() {
-        b"stderr" => PathBuf::from(STDERR),
-        name => env.prefix.join(OsStr::from_bytes(name)),
+    let path = if file.text == b"stderr" {
+        PathBuf::from(STDERR)
+    } else {
+        let resolve = |name: &str| env.world.resolve(name).ok()?.first().copied();
+        let name = syslog::log_name(&file.text, &env.prefix, resolve);
+        name.map_err(|text| file.error(text))?
     };
     let level = least_level(dir.args.get(1..).unwrap_or_default())?;
     scope.drafts.error_log.targets.get_or_insert_default().push((path, level));
@@ -82,7 +81,7 @@ pub static ROWS: &[Row<Scope>] = &[
         "error_log",
         HSL,
         Args::AtLeast(1),
-        "File, or `stderr`, for messages of this level and above; may be given several times.",
+        "File, `stderr` or `syslog:` server, for messages of this level and above; may be given several times.",
         error_log,
     ),
     row(

@@ -149,7 +149,7 @@ pub static ROWS: &[Row<Scope>] = &[
         "access_log",
         HSLI.or(Contexts::LIMIT_EXCEPT),
         Args::AtLeast(1),
-        "File and format of the access log, with `buffer=`, `flush=` and `if=`; or `off`.",
+        "File or `syslog:` server and format of the access log, with `buffer=`, `flush=`, `gzip=` and `if=`; or `off`.",
         |scope, dir, _| written::access_log(&mut scope.drafts.access_log, dir),
     ),
     row(

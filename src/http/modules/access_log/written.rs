@@ -6,12 +6,16 @@ use super::path::NamedByRequest;
 use super::{Draft, Log, Target};
 use crate::conf::{Directive, Error, Word, values};
 use crate::http::finish::Finish;
-use crate::log::{Buffering, Escape};
+use crate::log::{Buffering, Escape, syslog};
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+/// The buffer of a compressed log that names none.
+const GZIP_BUFFER: usize = 64 * 1024;
+
+/// The level of `gzip` without one.
+const FASTEST: u8 = 1;
 
 /// One `log_format`.
 #[derive(Debug, Clone)]
@@ -61,7 +65,7 @@ pub(super) fn log_format(draft: &mut Draft, dir: &Directive) -> Result<(), Error
     Ok(())
 }
 
-/// `access_log path [format [buffer=size] [flush=time] [if=condition]]`, `access_log off`
+/// `access_log path [format [gzip[=level]] [buffer=size] [flush=time] [if=condition]]`, `access_log off`
 pub(super) fn access_log(draft: &mut Draft, dir: &Directive) -> Result<(), Error> {
     let path = dir.arg(0);
     if path.text == b"off" {
@@ -71,11 +75,11 @@ pub(super) fn access_log(draft: &mut Draft, dir: &Directive) -> Result<(), Error
             None => Ok(()),
         };
     }
-    if path.text.starts_with(b"syslog:") {
-        return Err(path.error("\"access_log syslog:\" is not supported yet"));
-    }
     let parameters = Parameters::read(dir.args.get(2..).unwrap_or_default())?;
     let buffering = parameters.buffering(path)?;
+    if buffering.is_some() && is_syslog(path) {
+        return Err(path.error("logs to syslog cannot be buffered"));
+    }
     if buffering.is_some() && has_variables(path) {
         return Err(path.error("buffered logs cannot have variables in name"));
     }
@@ -89,8 +93,12 @@ pub(super) fn access_log(draft: &mut Draft, dir: &Directive) -> Result<(), Error
     Ok(())
 }
 
+fn is_syslog(path: &Word) -> bool {
+    path.text.starts_with(syslog::PREFIX.as_bytes())
+}
+
 fn has_variables(path: &Word) -> bool {
-    memchr::memchr(b'$', &path.text).is_some()
+    !is_syslog(path) && memchr::memchr(b'$', &path.text).is_some()
 }
 
 /// What follows the format's name.
@@ -98,6 +106,7 @@ fn has_variables(path: &Word) -> bool {
 struct Parameters {
     size: Option<usize>,
     flush: Option<Duration>,
+    gzip: Option<u8>,
     filter: Option<Word>,
 }
 
@@ -113,7 +122,7 @@ impl Parameters {
             } else if let Some(value) = text.strip_prefix(b"if=") {
                 found.filter = Some(Word { text: value.to_vec(), ..word.clone() });
             } else if text == b"gzip" || text.starts_with(b"gzip=") {
-                return Err(word.error("\"access_log\" parameter \"gzip\" is not supported yet"));
+                found.gzip = Some(gzip_level(word, text.strip_prefix(b"gzip="))?);
             } else {
                 return Err(word.error(format_args!("invalid parameter \"{}\"", word.lossy())));
             }
@@ -122,12 +131,13 @@ impl Parameters {
     }
 
     fn buffering(&self, path: &Word) -> Result<Option<Buffering>, Error> {
-        if self.flush.is_some() && self.size.is_none() {
+        let size = self.size.or(self.gzip.map(|_| GZIP_BUFFER));
+        if self.flush.is_some() && size.is_none() {
             let shown = path.lossy();
             let text = format_args!("no buffer is defined for access_log \"{shown}\"");
             return Err(path.error(text).with_help("add buffer=, such as buffer=32k"));
         }
-        Ok(self.size.map(|size| Buffering { size, flush: self.flush }))
+        Ok(size.map(|size| Buffering { size, flush: self.flush, gzip: self.gzip }))
     }
 }
 
@@ -136,6 +146,15 @@ fn buffer_size(word: &Word, value: &[u8]) -> Result<usize, Error> {
     size.filter(|size| *size > 0).ok_or_else(|| {
         let shown = String::from_utf8_lossy(value);
         word.error(format_args!("invalid buffer size \"{shown}\""))
+    })
+}
+
+fn gzip_level(word: &Word, value: Option<&[u8]>) -> Result<u8, Error> {
+    let Some(value) = value else { return Ok(FASTEST) };
+    let level = values::parse_number(value).and_then(|level| u8::try_from(level).ok());
+    level.filter(|level| (1..=9).contains(level)).ok_or_else(|| {
+        let shown = String::from_utf8_lossy(value);
+        word.error(format_args!("invalid compression level \"{shown}\""))
     })
 }
 
@@ -182,7 +201,10 @@ impl LogWritten {
             let prefix = relative.then(|| cx.env.prefix.clone());
             return Ok(Target::Named(NamedByRequest { prefix, name: cx.template(path) }));
         }
-        let full = cx.env.prefix.join(OsStr::from_bytes(&path.text));
+        let world = &mut cx.env.world;
+        let resolve = |name: &str| world.resolve(name).ok()?.first().copied();
+        let full = syslog::log_name(&path.text, &cx.env.prefix, resolve);
+        let full = full.map_err(|text| path.error(text))?;
         let index = cx.log_file(&full);
         if let Some(buffering) = self.buffering
             && *buffers.entry(index).or_insert(buffering) != buffering
