@@ -1,6 +1,7 @@
 //! Bodies that are changed on their way to the client.
 
 mod charset;
+mod codings;
 mod gzip;
 mod precompressed;
 mod sub;

@@ -2,13 +2,11 @@
 //!
 //! Must not decide whose body.
 
-use crate::http::filter::{Coder, Counts, Step, Then};
+use super::packing::{Packed, Packer, Packing, append, failed};
+use crate::http::filter::{Coder, Step, Then};
 use std::fmt;
 use std::io;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
-
-/// Asked of the library at a time.
-const PIECE: usize = 16 * 1024;
 
 /// Added to the window bits of zlib's interface: a gzip header and trailer.
 const GZIP_FRAME: u8 = 16;
@@ -16,25 +14,35 @@ const GZIP_FRAME: u8 = 16;
 /// Bytes that zlib's window of a size cannot look back.
 const LOOKAHEAD: u64 = 262;
 
-/// Compresses.
-pub(super) struct Gzip {
-    config: DeflateConfig,
-    /// From the first byte to the end: its memory is the largest part of what an answer costs.
-    stream: Option<Deflate>,
-    counts: Option<Counts>,
+/// A compressor at a level of `gzip_comp_level`, for a body of a length that may be known.
+pub(super) fn packing(level: u8, length: Option<u64>) -> Packing {
+    let (window_bits, mem_level) = sizes(length);
+    let config = DeflateConfig {
+        level: same_ratio(level),
+        window_bits: window_bits + i32::from(GZIP_FRAME),
+        mem_level,
+        ..DeflateConfig::default()
+    };
+    Packing::new("gzip", move || Ok(Box::new(Deflate::new_with_config(config))))
 }
 
-impl Gzip {
-    /// At a level of `gzip_comp_level`, for a body of a length that may be known.
-    pub fn new(level: u8, length: Option<u64>) -> Self {
-        let (window_bits, mem_level) = sizes(length);
-        let config = DeflateConfig {
-            level: same_ratio(level),
-            window_bits: window_bits + i32::from(GZIP_FRAME),
-            mem_level,
-            ..DeflateConfig::default()
+impl Packer for Deflate {
+    fn pack(&mut self, input: &[u8], out: &mut [u8], then: Then) -> io::Result<Packed> {
+        let flush = match then {
+            Then::More => DeflateFlush::NoFlush,
+            Then::Flush => DeflateFlush::SyncFlush,
+            Then::End => DeflateFlush::Finish,
         };
-        Self { config, stream: None, counts: None }
+        let before = (self.total_in(), self.total_out());
+        let status = self.compress(input, out, flush);
+        let status =
+            status.map_err(|error| failed(format_args!("deflate() failed: {}", error as i32)))?;
+        let (taken, made) = (length(self.total_in() - before.0), length(self.total_out() - before.1));
+        let done = match then {
+            Then::End => status == Status::StreamEnd,
+            _ => made < out.len(),
+        };
+        Ok(Packed { taken, made, done })
     }
 }
 
@@ -55,80 +63,9 @@ fn sizes(length: Option<u64>) -> (i32, i32) {
     (window_bits.max(9), mem_level.max(1))
 }
 
-impl fmt::Debug for Gzip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gzip").field("level", &self.config.level).finish_non_exhaustive()
-    }
-}
-
-impl Coder for Gzip {
-    fn code(
-        &mut self,
-        input: &[u8],
-        then: Then,
-        out: &mut Vec<u8>,
-        room: usize,
-    ) -> io::Result<Step> {
-        let config = self.config;
-        let stream = self.stream.get_or_insert_with(|| Deflate::new_with_config(config));
-        let flush = match then {
-            Then::More => DeflateFlush::NoFlush,
-            Then::Flush => DeflateFlush::SyncFlush,
-            Then::End => DeflateFlush::Finish,
-        };
-        let mut taken = 0;
-        let limit = out.len() + room;
-        while out.len() < limit {
-            let before = (stream.total_in(), stream.total_out());
-            let status = append(out, |piece| {
-                let rest = input.get(taken..).unwrap_or_default();
-                let status = stream.compress(rest, piece, flush);
-                (status, stream.total_out() - before.1)
-            });
-            let (status, full) =
-                status.map_err(|error| failed(format_args!("deflate() failed: {}", error as i32)))?;
-            taken += length(stream.total_in() - before.0);
-            if status == Status::StreamEnd {
-                let (taken, made) = (stream.total_in(), stream.total_out());
-                self.counts = Some(Counts { coding: "gzip", taken, made });
-                self.stream = None;
-                return Ok(Step { taken: input.len(), done: true });
-            }
-            if !full {
-                return match then {
-                    Then::End => Err(failed(format_args!("deflate() failed: -5"))),
-                    _ => Ok(Step { taken, done: true }),
-                };
-            }
-        }
-        Ok(Step { taken, done: false })
-    }
-
-    fn counts(&self) -> Option<Counts> {
-        self.counts
-    }
-}
-
-/// Has a piece of `out` filled; what `fill` said, and whether it has filled all of it.
-fn append<T, E>(
-    out: &mut Vec<u8>,
-    fill: impl FnOnce(&mut [u8]) -> (Result<T, E>, u64),
-) -> Result<(T, bool), E> {
-    let start = out.len();
-    out.resize(start + PIECE, 0);
-    let (said, made) = fill(&mut out[start..]);
-    let made = length(made);
-    out.truncate(start + made);
-    Ok((said?, made == PIECE))
-}
-
 /// What one call has moved is no longer than memory.
 fn length(moved: u64) -> usize {
     usize::try_from(moved).unwrap_or(usize::MAX)
-}
-
-fn failed(why: fmt::Arguments<'_>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
 }
 
 fn cut_short() -> io::Error {
@@ -167,13 +104,13 @@ impl Coder for Gunzip {
             }
             let stream = self.stream.get_or_insert_with(|| Inflate::new(true, 15 + GZIP_FRAME));
             let before = (stream.total_in(), stream.total_out());
-            let status = append(out, |piece| {
+            let (full, status) = append(out, |piece| {
                 let status = stream.decompress(rest, piece, InflateFlush::NoFlush);
-                (status, stream.total_out() - before.1)
+                let made = length(stream.total_out() - before.1);
+                (made, (made == piece.len(), status))
             });
-            let (status, full) = status.map_err(|error| {
-                failed(format_args!("inflate() failed: {}", error.as_str()))
-            })?;
+            let status = status
+                .map_err(|error| failed(format_args!("inflate() failed: {}", error.as_str())))?;
             taken += length(stream.total_in() - before.0);
             if status == Status::StreamEnd {
                 (self.stream, self.any) = (None, true);
@@ -198,7 +135,7 @@ mod tests {
             loop {
                 let before = out.len();
                 let step = coder.code(piece, then, &mut out, room)?;
-                assert!(out.len() - before < room + PIECE);
+                assert!(out.len() - before < room + 16 * 1024);
                 piece = &piece[step.taken..];
                 if step.done {
                     assert!(piece.is_empty());
@@ -210,7 +147,7 @@ mod tests {
     }
 
     fn zip(input: &[u8]) -> Vec<u8> {
-        code(&mut Gzip::new(6, None), input, 1 << 20, 1 << 20).unwrap()
+        code(&mut packing(6, None), input, 1 << 20, 1 << 20).unwrap()
     }
 
     fn unzip(input: &[u8], piece: usize) -> io::Result<Vec<u8>> {
@@ -225,7 +162,7 @@ mod tests {
             level in 1..=9_u8, piece in 1..50_000_usize, room in 1..70_000_usize, known: bool,
         ) {
             let text: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-            let mut coder = Gzip::new(level, known.then_some(text.len() as u64));
+            let mut coder = packing(level, known.then_some(text.len() as u64));
             let packed = code(&mut coder, &text, piece, room).unwrap();
             prop_assert_eq!(&unzip(&packed, piece).unwrap(), &text);
             let counts = coder.counts().unwrap();
@@ -236,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_flush_brings_out_all_there_is() {
-        let (mut zip, mut unzip) = (Gzip::new(1, None), Gunzip::default());
+        let (mut zip, mut unzip) = (packing(1, None), Gunzip::default());
         for text in [b"one".to_vec(), b"two".to_vec(), vec![b'x'; 100_000]] {
             let mut out = Vec::new();
             let mut taken = zip.code(&text, Then::More, &mut out, 1000).unwrap().taken;

@@ -4,19 +4,23 @@
 //! Must not touch an answer that is encoded already, but for `gunzip`.
 
 mod accept;
+mod brotli;
 mod gunzip;
 mod gzip;
+mod packing;
 mod permit;
 mod precompressed;
 mod rows;
+mod zstd;
 
 use super::inherit;
-use crate::http::filter::{Coded, Filter};
+use crate::http::filter::Coded;
 use crate::http::finish::Finish;
 use crate::http::headers::Name;
 use crate::http::media_types::MediaTypes;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
+use packing::Packing;
 use permit::Permit;
 use precompressed::Files;
 
@@ -24,12 +28,24 @@ pub use gunzip::run as gunzip;
 pub use precompressed::run as precompressed;
 pub use rows::{ROWS, VARIABLES};
 
+/// The codings that are made here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Zstd,
+    Brotli,
+    Gzip,
+}
+
+/// In the order in which a client that accepts several is served.
+const CODINGS: [Coding; 3] = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
+
 /// As written.
 #[derive(Debug, Default, Clone)]
 pub struct Draft {
     gzip: Written,
+    brotli: Written,
+    zstd: Written,
     permit: permit::Written,
-    gzip_static: Option<Files>,
     gunzip: Option<bool>,
     vary: Option<bool>,
 }
@@ -38,8 +54,9 @@ pub struct Draft {
 #[derive(Debug)]
 pub struct Conf {
     gzip: Compression,
+    brotli: Compression,
+    zstd: Compression,
     permit: Permit,
-    gzip_static: Files,
     gunzip: bool,
     /// `Vary` goes with answers whose form depends on what the client accepts.
     pub vary: bool,
@@ -49,6 +66,7 @@ pub struct Conf {
 #[derive(Debug, Default, Clone)]
 struct Written {
     on: Option<bool>,
+    files: Option<Files>,
     types: Option<MediaTypes>,
     level: Option<u8>,
     min_length: Option<u64>,
@@ -58,6 +76,7 @@ struct Written {
 #[derive(Debug)]
 struct Compression {
     on: bool,
+    files: Files,
     level: u8,
     min_length: u64,
     types: MediaTypes,
@@ -65,30 +84,82 @@ struct Compression {
 
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
-        inherit!(self, outer; gzip_static, gunzip, vary);
+        inherit!(self, outer; gunzip, vary);
         self.gzip.inherit(&outer.gzip);
+        self.brotli.inherit(&outer.brotli);
+        self.zstd.inherit(&outer.zstd);
         self.permit.inherit(&outer.permit);
     }
 
     pub fn finish(&self, cx: &mut Finish) -> Conf {
         Conf {
             gzip: self.gzip.finish(1),
+            brotli: self.brotli.finish(6),
+            zstd: self.zstd.finish(1),
             permit: self.permit.finish(cx),
-            gzip_static: self.gzip_static.unwrap_or_default(),
             gunzip: self.gunzip.unwrap_or(false),
             vary: self.vary.unwrap_or(false),
         }
     }
 }
 
+impl Conf {
+    fn of(&self, coding: Coding) -> &Compression {
+        match coding {
+            Coding::Zstd => &self.zstd,
+            Coding::Brotli => &self.brotli,
+            Coding::Gzip => &self.gzip,
+        }
+    }
+}
+
+impl Coding {
+    /// As in `Content-Encoding`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// At the end of the names of files that were compressed beforehand.
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Zstd => ".zst",
+            Self::Brotli => ".br",
+            Self::Gzip => ".gz",
+        }
+    }
+
+    /// Whether the client may be sent it.
+    fn is_taken(self, req: &Request) -> bool {
+        let accepted = req.head.headers.get(Name::AcceptEncoding);
+        match self {
+            Self::Gzip => permit::takes_gzip(req, &req.conf().compress),
+            _ => req.is_main() && accepted.is_some_and(|value| accept::accepts(value, self.name())),
+        }
+    }
+
+    /// A compressor for a body of a length that may be known.
+    fn packing(self, level: u8, length: Option<u64>) -> Packing {
+        match self {
+            Self::Zstd => zstd::packing(level, length),
+            Self::Brotli => brotli::packing(level, length),
+            Self::Gzip => gzip::packing(level, length),
+        }
+    }
+}
+
 impl Written {
     fn inherit(&mut self, outer: &Self) {
-        inherit!(self, outer; on, types, level, min_length);
+        inherit!(self, outer; on, files, types, level, min_length);
     }
 
     fn finish(&self, level: u8) -> Compression {
         Compression {
             on: self.on.unwrap_or(false),
+            files: self.files.unwrap_or_default(),
             level: self.level.unwrap_or(level),
             min_length: self.min_length.unwrap_or(20),
             types: self.types.clone().unwrap_or_else(MediaTypes::html),
@@ -110,25 +181,25 @@ impl Compression {
 
 /// Header filter: compresses the answer if it is of the kind and the client accepts it.
 pub fn run(req: &mut Request) {
-    let conf = &req.conf().compress;
-    if !conf.gzip.wants(&req.reply) {
-        return;
-    }
-    let (level, takes) = (conf.gzip.level, permit::takes_gzip(req, conf));
-    let reply = &mut req.reply;
-    reply.varies = true;
-    if takes {
-        let coder = gzip::Gzip::new(level, reply.content_length);
-        let filter = Box::new(Coded::new(coder, reply.unbuffered));
-        encode(reply, "gzip", filter);
+    for coding in CODINGS {
+        let conf = req.conf().compress.of(coding);
+        if !conf.wants(&req.reply) {
+            continue;
+        }
+        let (level, taken) = (conf.level, coding.is_taken(req));
+        req.reply.varies = true;
+        if taken {
+            return encode(&mut req.reply, coding, level);
+        }
     }
 }
 
 /// Has the body encoded, and says so.
-fn encode(reply: &mut Reply, coding: &str, filter: Box<dyn Filter>) {
-    reply.headers.push_known(Name::ContentEncoding, coding.as_bytes());
+fn encode(reply: &mut Reply, coding: Coding, level: u8) {
+    let packing = coding.packing(level, reply.content_length);
+    reply.headers.push_known(Name::ContentEncoding, coding.name().as_bytes());
     reply.clear_length();
     reply.clear_ranges();
     reply.weaken_etag();
-    reply.body.filter(filter);
+    reply.body.filter(Box::new(Coded::new(packing, reply.unbuffered)));
 }

@@ -1,8 +1,8 @@
-//! Owns `gzip_static`: files that lie beside others in a compressed form.
+//! Owns `gzip_static` and its kin: files that lie beside others in a compressed form.
 //!
 //! Must not compress anything.
 
-use super::permit;
+use super::{CODINGS, Coding};
 use crate::conf::{Directive, Error, values};
 use crate::http::headers::Name;
 use crate::http::method::Method;
@@ -31,32 +31,27 @@ pub(super) fn set(slot: &mut Option<Files>, dir: &Directive) -> Result<(), Error
 
 /// Content handler before that of plain files; fails with an answer, or with nothing to say goes on.
 pub fn run(req: &mut Request) -> Result<(), Stop> {
-    let files = req.conf().compress.gzip_static;
-    if files == Files::Off
-        || !matches!(req.method, Method::Get | Method::Head)
-        || req.uri.ends_with(b"/")
-    {
-        return Ok(());
+    for coding in CODINGS {
+        if req.conf().compress.of(coding).files != Files::Off {
+            variant(req, coding)?;
+        }
     }
-    let takes = permit::takes_gzip(req, &req.conf().compress);
-    variant(req, files, takes, "gzip", b".gz")
+    Ok(())
 }
 
 /// Answers with one form of the file if it is there and the client takes it.
-fn variant(
-    req: &mut Request,
-    files: Files,
-    takes: bool,
-    coding: &str,
-    ending: &[u8],
-) -> Result<(), Stop> {
-    let takes = takes || files == Files::Always;
+fn variant(req: &mut Request, coding: Coding) -> Result<(), Stop> {
+    if !matches!(req.method, Method::Get | Method::Head) || req.uri.ends_with(b"/") {
+        return Ok(());
+    }
+    let files = req.conf().compress.of(coding).files;
+    let takes = files == Files::Always || coding.is_taken(req);
     // That there are two forms has to be said to others too.
     if !takes && !req.conf().compress.vary {
         return Ok(());
     }
     let mut path = req.conf().files.root.map(req)?.path;
-    path.extend_from_slice(ending);
+    path.extend_from_slice(coding.ending().as_bytes());
     let Some((file, about)) = open(req, &path) else { return Ok(()) };
     if files == Files::On {
         req.reply.varies = true;
@@ -75,7 +70,7 @@ fn variant(
     if req.reply.content_type.is_none() {
         req.reply.content_type = conf.content_type(&req.uri);
     }
-    req.reply.headers.set(Name::ContentEncoding, coding.as_bytes());
+    req.reply.headers.set(Name::ContentEncoding, coding.name().as_bytes());
     Err(Stop::Reply)
 }
 

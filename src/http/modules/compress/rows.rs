@@ -93,7 +93,7 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::Exactly(1),
         "Sends the file with `.gz` at its name's end: to clients that accept gzip (`on`), to all (`always`), \
          or not (default `off`).",
-        |s, dir, _| precompressed::set(&mut s.drafts.compress.gzip_static, dir),
+        |s, dir, _| precompressed::set(&mut s.drafts.compress.gzip.files, dir),
     ),
     row(
         "gunzip",
@@ -102,7 +102,86 @@ pub static ROWS: &[Row<Scope>] = &[
         "Decompresses gzip for clients that do not accept it (default off).",
         |s, dir, _| values::flag(&mut s.drafts.compress.gunzip, dir),
     ),
+    row(
+        "brotli",
+        HSLI,
+        Args::Flag,
+        "Compresses answers with brotli for clients that accept it (default off).",
+        |s, dir, _| values::flag(&mut s.drafts.compress.brotli.on, dir),
+    ),
+    row(
+        "brotli_types",
+        HSL,
+        Args::AtLeast(1),
+        "Media types that are compressed with brotli besides `text/html`; `*` is every type.",
+        |s, dir, env| {
+            MediaTypes::read(&mut s.drafts.compress.brotli.types, dir, env);
+            Ok(())
+        },
+    ),
+    row(
+        "brotli_comp_level",
+        HSL,
+        Args::Exactly(1),
+        "How hard brotli tries, from 0 to 11 (default 6).",
+        |s, dir, _| level(&mut s.drafts.compress.brotli.level, dir, 0, 11),
+    ),
+    row(
+        "brotli_min_length",
+        HSL,
+        Args::Exactly(1),
+        "Length from which an answer is compressed with brotli, if it is known (default 20).",
+        |s, dir, _| values::size(&mut s.drafts.compress.brotli.min_length, dir),
+    ),
+    row(
+        "brotli_static",
+        HSL,
+        Args::Exactly(1),
+        "Sends the file with `.br` at its name's end: `on`, `always` or `off` (default), as `gzip_static`.",
+        |s, dir, _| precompressed::set(&mut s.drafts.compress.brotli.files, dir),
+    ),
+    row(
+        "zstd",
+        HSLI,
+        Args::Flag,
+        "Compresses answers with zstd for clients that accept it (default off).",
+        |s, dir, _| values::flag(&mut s.drafts.compress.zstd.on, dir),
+    ),
+    row(
+        "zstd_types",
+        HSL,
+        Args::AtLeast(1),
+        "Media types that are compressed with zstd besides `text/html`; `*` is every type.",
+        |s, dir, env| {
+            MediaTypes::read(&mut s.drafts.compress.zstd.types, dir, env);
+            Ok(())
+        },
+    ),
+    row(
+        "zstd_comp_level",
+        HSL,
+        Args::Exactly(1),
+        "How hard zstd tries, from 1 to 22 (default 1).",
+        |s, dir, _| level(&mut s.drafts.compress.zstd.level, dir, 1, 22),
+    ),
+    row(
+        "zstd_min_length",
+        HSL,
+        Args::Exactly(1),
+        "Length from which an answer is compressed with zstd, if it is known (default 20).",
+        |s, dir, _| values::size(&mut s.drafts.compress.zstd.min_length, dir),
+    ),
+    row(
+        "zstd_static",
+        HSL,
+        Args::Exactly(1),
+        "Sends the file with `.zst` at its name's end: `on`, `always` or `off` (default), as `gzip_static`.",
+        |s, dir, _| precompressed::set(&mut s.drafts.compress.zstd.files, dir),
+    ),
     no_effect("gzip_buffers", HSL, BUFFERS),
+    no_effect("brotli_buffers", HSL, BUFFERS),
+    no_effect("zstd_buffers", HSL, BUFFERS),
+    no_effect("brotli_window", HSL, MEMORY),
     no_effect("gunzip_buffers", HSL, BUFFERS),
     no_effect("gzip_window", HSL, MEMORY),
     no_effect("gzip_hash", HSL, MEMORY),
@@ -113,11 +192,23 @@ pub static ROWS: &[Row<Scope>] = &[
 const BUFFERS: &str = "No effect: what is held for a slow client is bounded for every answer alike.";
 const MEMORY: &str = "No effect: memory is chosen by the length of the answer.";
 
-pub static VARIABLES: &[Variable] = &[Variable {
-    name: "gzip_ratio",
-    doc: "Length of the answer over what gzip made of it, once it has been sent.",
-    get: |req, _, out| ratio(req, "gzip", out),
-}];
+pub static VARIABLES: &[Variable] = &[
+    Variable {
+        name: "gzip_ratio",
+        doc: "Length of the answer over what gzip made of it, once it has been sent.",
+        get: |req, _, out| ratio(req, "gzip", out),
+    },
+    Variable {
+        name: "brotli_ratio",
+        doc: "The same for brotli.",
+        get: |req, _, out| ratio(req, "br", out),
+    },
+    Variable {
+        name: "zstd_ratio",
+        doc: "The same for zstd.",
+        get: |req, _, out| ratio(req, "zstd", out),
+    },
+];
 
 /// The ratio, rounded to two digits.
 fn ratio(req: &Request, coding: &str, out: &mut Vec<u8>) -> bool {
