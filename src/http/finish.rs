@@ -198,14 +198,8 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
     };
     super::modules::define(&http, &mut cx);
     computed::check_cycles(&mut cx);
-    let mut servers = Vec::with_capacity(http.servers.len());
-    for server in &http.servers {
-        let first = cx.locations.len();
-        cx.server_names = super::modules::server::written_names(server);
-        let root = block(server, Kind::Server, Vec::new(), &mut cx);
-        let name = super::modules::server::first_name(server);
-        servers.push(Server { name, root, locations: first..cx.locations.len() });
-    }
+    let servers: Vec<_> =
+        http.servers.iter().map(|server| finish_server(server, &mut cx)).collect();
     let (endpoints, listen) = super::modules::server::endpoints(&http.servers, &mut cx);
     super::modules::ssl::check(&http, &servers, &endpoints, &mut cx);
     undefined_variables(&mut cx);
@@ -233,6 +227,15 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         zones: cx.zones,
         locations: cx.locations,
     })
+}
+
+/// Finishes a server and all locations in it.
+fn finish_server(server: &Scope, cx: &mut Finish) -> Server {
+    let first = cx.locations.len();
+    cx.server_names = super::modules::server::written_names(server);
+    let root = block(server, Kind::Server, Vec::new(), cx);
+    let name = super::modules::server::first_name(server);
+    Server { name, root, locations: first..cx.locations.len() }
 }
 
 /// nginx's inheritance: an inner block takes over what it does not say itself.
