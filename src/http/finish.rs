@@ -16,7 +16,7 @@ use crate::conf::{Contexts, Env, Error, Pattern, Severity, Span, Word};
 use crate::dns::ResolverSpec;
 use crate::log::Level;
 use crate::upstream::GroupSpec;
-use crate::zone::gates;
+use crate::zone::{gates, keyed};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,36 @@ pub struct Finish<'a, 'w> {
     locations: Vec<Location>,
 }
 
-impl Finish<'_, '_> {
+impl<'a, 'w> Finish<'a, 'w> {
+    /// Before the first block.
+    fn new(env: &'a mut Env<'w>) -> Self {
+        Finish {
+            env,
+            names: Names::default(),
+            groups: Vec::new(),
+            group_names: HashMap::new(),
+            affinities: HashMap::new(),
+            resolvers: Vec::new(),
+            formats: HashMap::new(),
+            zones: Vec::new(),
+            matcher: None,
+            context: Contexts::HTTP,
+            inner: Vec::new(),
+            server_names: Vec::new(),
+            computed: Vec::new(),
+            uses: HashMap::new(),
+            tls: Vec::new(),
+            log_files: Vec::new(),
+            temp_dirs: Vec::new(),
+            switches: vec![NeededSwitch {
+                name: gates::DEFAULT.to_owned(),
+                flag_files: Vec::new(),
+            }],
+            error_logs: Vec::new(),
+            locations: Vec::new(),
+        }
+    }
+
     /// Reports an error; finishing goes on so that all are found in one run.
     pub fn report(&mut self, error: Error) {
         match error.level {
@@ -174,28 +203,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
     push_down(&mut http);
     super::lint::run(&http, env);
     let errors_before = env.errors.len();
-    let mut cx = Finish {
-        env,
-        names: Names::default(),
-        groups: Vec::new(),
-        group_names: HashMap::new(),
-        affinities: HashMap::new(),
-        resolvers: Vec::new(),
-        formats: HashMap::new(),
-        zones: Vec::new(),
-        matcher: None,
-        context: Contexts::HTTP,
-        inner: Vec::new(),
-        server_names: Vec::new(),
-        computed: Vec::new(),
-        uses: HashMap::new(),
-        tls: Vec::new(),
-        log_files: Vec::new(),
-        temp_dirs: Vec::new(),
-        switches: vec![NeededSwitch { name: gates::DEFAULT.to_owned(), flag_files: Vec::new() }],
-        error_logs: Vec::new(),
-        locations: Vec::new(),
-    };
+    let mut cx = Finish::new(env);
     super::modules::define(&http, &mut cx);
     computed::check_cycles(&mut cx);
     let servers: Vec<_> =
@@ -206,6 +214,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
     if cx.env.errors.len() > errors_before {
         return None;
     }
+    let (zones, ticket_zone) = zones(&cx);
     Some(Snapshot {
         servers,
         endpoints,
@@ -213,6 +222,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         resolvers: cx.resolvers,
         affinities: cx.affinities,
         tls: cx.tls,
+        ticket_zone,
         error_logs: cx.error_logs,
         slots: cx.names.slots(),
         names: cx.names,
@@ -222,7 +232,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
             log_files: cx.log_files,
             temp_dirs: cx.temp_dirs,
             switches: cx.switches,
-            zones: cx.zones.iter().map(|zone| zone.spec.clone()).collect(),
+            zones,
         },
         zones: cx.zones,
         locations: cx.locations,
@@ -236,6 +246,14 @@ fn finish_server(server: &Scope, cx: &mut Finish) -> Server {
     let root = block(server, Kind::Server, Vec::new(), cx);
     let name = super::modules::server::first_name(server);
     Server { name, root, locations: first..cx.locations.len() }
+}
+
+/// The zones that are needed, and which of them has the keys of session tickets.
+fn zones(cx: &Finish) -> (Vec<keyed::Spec>, Option<usize>) {
+    let mut zones: Vec<_> = cx.zones.iter().map(|zone| zone.spec.clone()).collect();
+    let tickets = cx.tls.iter().any(|server| server.tickets).then_some(zones.len());
+    zones.extend(tickets.map(|_| super::tickets::zone()));
+    (zones, tickets)
 }
 
 /// nginx's inheritance: an inner block takes over what it does not say itself.

@@ -6,6 +6,7 @@ use super::background::Background;
 use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
+use super::tickets::TicketKeys;
 use crate::dns::Resolver;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
 use crate::tls;
@@ -42,16 +43,18 @@ pub struct Live {
     pub background: Rc<Background>,
     /// One for each of `snapshot.tls`.
     pub tls: Vec<Option<Arc<ServerConfig>>>,
+    /// What their tickets are sealed with.
+    pub tickets: TicketKeys,
     /// The switches of maintenance mode, as this worker sees them.
     pub gate: Gate,
 }
 
-/// A server's TLS with this process's keys for tickets.
-fn armed(server: &tls::Server) -> Option<Arc<ServerConfig>> {
+/// A server's TLS with the keys for its tickets.
+fn armed(server: &tls::Server, keys: &TicketKeys) -> Option<Arc<ServerConfig>> {
     // That it can be made was seen when the configuration was loaded.
     let mut config = server.config().ok()?;
     if server.tickets {
-        config.ticketer = tls::tickets(server.lifetime);
+        config.ticketer = tls::tickets::Tickets::new(&keys.ring, server.lifetime);
     }
     Some(Arc::new(config))
 }
@@ -99,9 +102,12 @@ impl Live {
         });
         let roster = before.map(|live| live.gate.roster.clone()).unwrap_or_default();
         let background = before.map(|live| live.background.clone()).unwrap_or_default();
+        let tickets = snapshot.ticket_zone.and_then(|at| zones.get(at).cloned());
+        let tickets = TicketKeys::new(&snapshot.tls, tickets);
         Self {
             background,
-            tls: snapshot.tls.iter().map(armed).collect(),
+            tls: snapshot.tls.iter().map(|server| armed(server, &tickets)).collect(),
+            tickets,
             groups: groups.collect(),
             resolvers: resolvers.clone(),
             access_logs: access_logs(snapshot, before, &log_files),

@@ -58,6 +58,7 @@ pub mod template;
 pub mod uri;
 pub mod vars;
 pub mod whole_body;
+pub mod tickets;
 pub mod zones;
 
 pub use snapshot::{Needs, Snapshot};

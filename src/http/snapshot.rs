@@ -99,6 +99,8 @@ pub struct Snapshot {
     pub affinities: HashMap<usize, Affinity>,
     /// How servers speak TLS.
     pub tls: Vec<crate::tls::Server>,
+    /// The zone with the keys of their tickets, among `needs.zones`.
+    pub ticket_zone: Option<usize>,
     /// Sets of error logs: (level, index into `needs.log_files`).
     pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
     /// Slots a request keeps for variables that the configuration defines.

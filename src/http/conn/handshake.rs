@@ -68,6 +68,7 @@ async fn shake(service: &Service, client: &Client) -> io::Result<()> {
     hello.feed(&early)?;
     let accepted = poll_fn(|cx| client.stream.borrow_mut().poll_hello(&mut hello, cx)).await?;
     let (snapshot, live) = (service.snapshot(), service.live());
+    live.tickets.refresh();
     let name = accepted.client_hello().server_name().map(str::to_owned);
     let server = find_server(&snapshot, client, name.as_deref());
     let number =

@@ -37,6 +37,8 @@ pub enum Kind {
     Requests,
     /// `limit_conn_zone`: how many a key has at one time, by worker.
     Connections,
+    /// Keys that TLS session tickets are sealed with, by their time.
+    Tickets,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
         u64::from_be_bytes(match self {
             Kind::Requests => *b"\0\0req\0\0\x01",
             Kind::Connections => *b"\0\0con\0\0\x01",
+            Kind::Tickets => *b"\0\0tls\0\0\x01",
         })
     }
 
@@ -52,6 +55,7 @@ impl Kind {
         match self {
             Kind::Requests => 2,
             Kind::Connections => 0,
+            Kind::Tickets => 4,
         }
     }
 
@@ -60,6 +64,7 @@ impl Kind {
         match self {
             Kind::Requests => "limit_req",
             Kind::Connections => "limit_conn_zone",
+            Kind::Tickets => "ssl_session_tickets",
         }
     }
 
@@ -68,6 +73,7 @@ impl Kind {
         match self {
             Kind::Requests => "limit_req_zone",
             Kind::Connections => "limit_conn_zone",
+            Kind::Tickets => "ssl_session_tickets",
         }
     }
 }

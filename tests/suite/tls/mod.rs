@@ -3,20 +3,27 @@
 use std::net::SocketAddr;
 
 use crate::support::tls::{Authority, TlsClient};
-use crate::support::{Client, Origin, Server, Setup, is_reference, system};
+use crate::support::{Client, Origin, Server, Setup, is_reference, system, version};
 
 /// What two servers at one address need; `more` is for the first.
 fn servers(authority: &Authority, more: &str) -> Setup {
-    let setup = Setup::http(&format!(
+    installed(authority, Setup::http(&text(more)))
+}
+
+fn installed(authority: &Authority, setup: Setup) -> Setup {
+    let setup = authority.issue("one.test").install(setup, "one");
+    authority.issue("two.test").install(setup, "two")
+}
+
+fn text(more: &str) -> String {
+    format!(
         "server {{ listen %%listen%% ssl; server_name one.test; ssl_certificate one.pem;
             ssl_certificate_key one.key; {more}
             location /who {{ return 200 \"one $ssl_server_name $scheme $https\"; }}
             location /reused {{ return 200 $ssl_session_reused; }} }}
          server {{ listen %%listen%% ssl; server_name two.test; ssl_certificate two.pem;
             ssl_certificate_key two.key; return 200 two; }}"
-    ));
-    let setup = authority.issue("one.test").install(setup, "one");
-    authority.issue("two.test").install(setup, "two")
+    )
 }
 
 #[test]
@@ -182,6 +189,30 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
         let text = outcome.messages;
         assert!(outcome.code == Some(1) && text.contains(expected), "{lines}: {text}");
     }
+}
+
+/// Whichever worker a client meets next, and of whatever generation.
+#[test]
+fn sessions_are_resumed_by_all_workers_and_generations() {
+    if is_reference() {
+        return;
+    }
+    let authority = Authority::new("Test");
+    let main = "worker_processes 4; upgrade_watch 0; upgrade_rollback_window 0; %%main%%";
+    let text = format!("{main} events {{}} http {{ %%http%% {} }}", text(""));
+    let daemon = installed(&authority, Setup::main(&text)).set("main", "").start_daemon();
+    let (client, address) = (authority.client(), daemon.address());
+    let resumed = |number: usize| {
+        let answers = (0..number).map(|_| client.get(address, "one.test", "/reused").text());
+        answers.filter(|text| text == "r").count()
+    };
+    assert_eq!(resumed(1), 0);
+    assert_eq!(resumed(200), 200);
+    assert_eq!(daemon.command(&["-s", "reload"]).0, Some(0));
+    assert_eq!(resumed(20), 20);
+    let said = daemon.change(&version::executable(version::SECOND), &["-s", "upgrade", "--wait"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(resumed(20), 20);
 }
 
 /// A reload puts a new certificate in force; one that cannot be used changes nothing.

@@ -1,0 +1,134 @@
+//! Tickets that resume sessions: sealed with keys that the workers of all generations share, so that
+//! it does not matter which of them a client meets next.
+//!
+//! Must not make keys; whoever owns the zone they are kept in brings them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use rustls::server::ProducesTickets;
+
+/// A key: 256 bits.
+pub type Key = [u8; 32];
+
+/// Of the number that leads a ticket.
+const NUMBER: usize = 8;
+
+/// The keys in use, the newest first, each with the number of its time.
+#[derive(Default)]
+pub struct Ring(Mutex<Vec<(u64, RandomizedNonceKey)>>);
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ring")
+    }
+}
+
+impl Ring {
+    /// Replaces all keys; the first is the one to seal with.
+    pub fn set(&self, keys: &[(u64, Key)]) {
+        let made = keys.iter().filter_map(|(number, key)| {
+            Some((*number, RandomizedNonceKey::new(&AES_256_GCM, key).ok()?))
+        });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = made.collect();
+    }
+
+    fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, key) = keys.first()?;
+        let number = number.to_be_bytes();
+        let mut sealed = plain.to_vec();
+        let nonce = key.seal_in_place_append_tag(Aad::from(number), &mut sealed).ok()?;
+        Some([&number[..], nonce.as_ref(), &sealed].concat())
+    }
+
+    fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (number, rest) = ticket.split_first_chunk::<NUMBER>()?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = u64::from_be_bytes(*number);
+        let (_, key) = keys.iter().find(|(number, _)| *number == wanted)?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let mut sealed = sealed.to_vec();
+        let plain = key.open_in_place(nonce, Aad::from(*number), &mut sealed).ok()?;
+        Some(plain.to_vec())
+    }
+}
+
+/// One server's tickets.
+#[derive(Debug)]
+pub struct Tickets {
+    ring: Arc<Ring>,
+    lifetime: u32,
+}
+
+impl Tickets {
+    /// Good for so long, with the keys of a ring.
+    pub fn new(ring: &Arc<Ring>, lifetime: Duration) -> Arc<Tickets> {
+        let lifetime = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+        Arc::new(Tickets { ring: Arc::clone(ring), lifetime })
+    }
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.lifetime
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.ring.seal(plain)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.ring.open(ticket)
+    }
+}
+
+/// A new key; `None` where there is no randomness.
+pub fn random() -> Option<Key> {
+    let mut key = Key::default();
+    super::PROVIDER.secure_random.fill(&mut key).ok()?;
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ring(keys: &[(u64, u8)]) -> Ring {
+        let ring = Ring::default();
+        let keys: Vec<_> = keys.iter().map(|(number, byte)| (*number, [*byte; 32])).collect();
+        ring.set(&keys);
+        ring
+    }
+
+    #[test]
+    fn what_one_has_sealed_another_opens() {
+        let (one, two) = (ring(&[(5, 1)]), ring(&[(6, 2), (5, 1)]));
+        let ticket = one.seal(b"session").unwrap();
+        assert_eq!(two.open(&ticket).unwrap(), b"session");
+        assert_eq!(one.open(&two.seal(b"session").unwrap()), None, "of a later time");
+        assert_eq!(ring(&[(5, 9)]).open(&ticket), None, "another key");
+        assert_eq!(ring(&[]).seal(b"session"), None);
+        assert_ne!(one.seal(b"session").unwrap(), ticket, "no two are alike");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_else_is_opened(bytes: Vec<u8>, at in 0..100_usize, flip in 1..=255_u8) {
+            let ring = ring(&[(5, 1)]);
+            prop_assert_eq!(ring.open(&bytes), None);
+            let mut ticket = ring.seal(b"session").unwrap();
+            let at = at % ticket.len();
+            ticket[at] ^= flip;
+            prop_assert_eq!(ring.open(&ticket), None);
+        }
+    }
+}
