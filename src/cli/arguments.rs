@@ -257,6 +257,8 @@ Options:
   -g directives : set global directives out of configuration file
   -l address    : set control API socket, as unix:path (default: the pid file's name with .ctl)
 
+See also: proxyd ctl help, proxyd compat --help
+
 With -s upgrade and -s rollback:
   --wait        : return when the version that is replaced has finished and gone
   --detach      : return when it is under way, without the outcome

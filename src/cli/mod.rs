@@ -3,6 +3,7 @@
 //! Must not know how a server runs; that is the master's and the worker's.
 
 mod arguments;
+mod compat;
 mod contact;
 mod ctl;
 mod screen;
@@ -58,6 +59,9 @@ pub fn run() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     if let Some(rest) = ctl::words(&words) {
         return ctl::run(rest, &words);
+    }
+    if let Some(rest) = compat::words(&words) {
+        return compat::run(rest);
     }
     match Arguments::parse(words.iter().skip(1).cloned()) {
         Ok(arguments) => dispatch(&arguments, &words),

@@ -7,6 +7,7 @@ mod directives;
 mod draft;
 pub mod handover;
 pub mod process;
+mod survey;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -19,6 +20,7 @@ use crate::http;
 pub use crate::http::snapshot::NeededSwitch;
 pub use draft::{DEFAULT_PID, Draft, Machine};
 pub use process::{Affinity, LogTarget, Process, User};
+pub use survey::{Judged, Verdict, survey};
 
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

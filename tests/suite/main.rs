@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod addresses;
+mod compat;
 mod config_errors;
 mod crash;
 mod credentials;

@@ -103,6 +103,11 @@ pub static ROWS: &[Row<Scope>] = rows! {
             only_on,
         ),
     ]
+    // acme
+    HTTP =>
+        "acme_issuer" "acme_shared_zone";
+    Contexts::SERVER =>
+        "acme_certificate";
     // browser
     HSL =>
         "modern_browser" "ancient_browser" "modern_browser_value" "ancient_browser_value";
