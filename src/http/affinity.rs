@@ -8,6 +8,8 @@ use super::template::Template;
 use super::vars::Var;
 use crate::log::clock;
 use crate::upstream::{PeerRef, Selection};
+use crate::zone::{Keyed, keyed};
+use std::rc::Rc;
 
 /// Of one group; groups that go by nothing have none.
 #[derive(Debug, Default)]
@@ -24,6 +26,21 @@ pub struct Sticky {
     pub lookup: Vec<Var>,
     /// Tells the client which server it has got.
     pub cookie: Option<Cookie>,
+    /// The first names a session, and a zone knows its server.
+    pub learn: Option<Learn>,
+}
+
+/// `sticky learn`.
+#[derive(Debug)]
+pub struct Learn {
+    /// Index of the zone.
+    pub zone: usize,
+    /// How long a session that is not used is remembered, in milliseconds.
+    pub timeout: u64,
+    /// The first that is not empty is the name of a session that begins.
+    pub create: Vec<Var>,
+    /// `header`: the head of an answer is enough.
+    pub from_head: bool,
 }
 
 /// What clients are told.
@@ -48,13 +65,29 @@ impl Affinity {
         if let Some(key) = &self.key {
             selection.key(key.value(req).into_owned());
         }
-        for var in self.sticky.iter().flat_map(|sticky| &sticky.lookup) {
-            let mut id = Vec::new();
-            if var.append(req, &mut id) && !id.is_empty() {
-                selection.prefer(id);
-                return;
-            }
+        let Some(sticky) = &self.sticky else { return };
+        let Some(found) = first(req, &sticky.lookup) else { return };
+        match &sticky.learn {
+            None => selection.prefer(found),
+            Some(learn) => selection.prefer(learn.server_of(req, &found).unwrap_or_default()),
         }
+    }
+
+    /// What an answer from the server with this id teaches, and whether its head is enough for that.
+    pub fn lesson(&self, req: &Request, id: String) -> Option<(Lesson, bool)> {
+        let sticky = self.sticky.as_ref()?;
+        let learn = sticky.learn.as_ref()?;
+        let zone = req.live.zones.get(learn.zone)?.clone();
+        let created = first(req, &learn.create);
+        let begins = created.is_some();
+        let session = created.or_else(|| first(req, &sticky.lookup))?;
+        let timeout = learn.timeout;
+        Some((Lesson { zone, session, id, begins, timeout }, learn.from_head))
+    }
+
+    /// Whether answers teach anything.
+    pub fn learns(&self) -> bool {
+        self.sticky.as_ref().is_some_and(|sticky| sticky.learn.is_some())
     }
 
     /// The value of the Set-Cookie field that ties the client to this server.
@@ -62,6 +95,90 @@ impl Affinity {
         let cookie = self.sticky.as_ref()?.cookie.as_ref()?;
         Some(cookie.value(req, peer.id()))
     }
+}
+
+/// The value of the first variable that has one.
+fn first(req: &Request, vars: &[Var]) -> Option<Vec<u8>> {
+    vars.iter().find_map(|var| {
+        let mut value = Vec::new();
+        (var.append(req, &mut value) && !value.is_empty()).then_some(value)
+    })
+}
+
+impl Learn {
+    /// The server of a session that is not forgotten yet.
+    fn server_of(&self, req: &Request, session: &[u8]) -> Option<Vec<u8>> {
+        let zone = req.live.zones.get(self.zone)?;
+        let records = zone.lock()?;
+        let at = records.find(zone.key(session))?;
+        if is_old(records.value(at, 0), self.timeout) {
+            return None;
+        }
+        let words = (1..=ID_WORDS).flat_map(|nth| records.value(at, nth).to_ne_bytes());
+        Some(words.take_while(|byte| *byte != 0).collect())
+    }
+}
+
+/// Whether a session that was last used then is forgotten.
+fn is_old(used: u64, timeout: u64) -> bool {
+    keyed::now().saturating_sub(used) > timeout
+}
+
+/// Which server a session has, to be remembered when the answer has ended.
+pub struct Lesson {
+    zone: Rc<Keyed>,
+    session: Vec<u8>,
+    id: String,
+    /// The session begins; else it is only kept alive.
+    begins: bool,
+    timeout: u64,
+}
+
+impl Lesson {
+    /// Remembers it.
+    pub fn learn(&self) {
+        let Some(mut records) = self.zone.lock() else { return };
+        let key = self.zone.key(&self.session);
+        let values = values(&self.id);
+        if let Some(at) = records.find(key) {
+            records.set_values(at, &values);
+            records.touch(at);
+            return;
+        }
+        if !self.begins {
+            return;
+        }
+        let old = records.oldest().filter(|at| is_old(records.value(*at, 0), self.timeout));
+        if let Some(at) = old {
+            records.remove(at);
+        }
+        if records.is_full()
+            && let Some(at) = records.oldest()
+        {
+            records.remove(at);
+            records.count_evicted();
+            if self.zone.may_tell() {
+                tracing::warn!("a sticky session zone is full, its oldest session is forgotten");
+            }
+        }
+        let _ = records.insert(key, 0, &values);
+    }
+}
+
+/// Words that the id of a server takes.
+const ID_WORDS: usize = 4;
+
+/// What a zone remembers: now, and the server. A shorter id ends with zeros.
+fn values(id: &str) -> [u64; 1 + ID_WORDS] {
+    let mut out = [keyed::now(), 0, 0, 0, 0];
+    for (word, part) in out.iter_mut().skip(1).zip(id.as_bytes().chunks(8)) {
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(part) {
+            *to = *from;
+        }
+        *word = u64::from_ne_bytes(bytes);
+    }
+    out
 }
 
 impl Cookie {

@@ -3,6 +3,7 @@
 use super::ahead::{Ahead, ReadAhead};
 use super::exchange::{Exchange, Failure};
 use super::sender::Source;
+use crate::http::affinity::Lesson;
 use crate::http::client::Client;
 use crate::http::h1::chunked::Decoder;
 use crate::http::h1::framing::Length;
@@ -61,6 +62,8 @@ pub struct Answer {
     pace: Option<Pace>,
     /// What has been read before the client wanted it; `None` where that is not done.
     ahead: Option<Box<(Ahead, Arc<ReadAhead>)>>,
+    /// What is to be remembered of it when it has ended (`sticky learn`).
+    lesson: Option<Box<Lesson>>,
     deadline: Deadline,
     /// Body bytes so far, framing undone.
     pub length: u64,
@@ -106,6 +109,7 @@ impl Answer {
             rest,
             pace: None,
             ahead: None,
+            lesson: None,
             length: 0,
             ended: None,
             trouble: None,
@@ -124,6 +128,15 @@ impl Answer {
         let mut pace = Pace::new(rate, 0, Instant::now());
         pace.wrote(self.exchange.as_ref().map_or(0, |exchange| exchange.unused().len()));
         self.pace = Some(pace);
+    }
+
+    /// Has this remembered when the answer has ended.
+    pub fn teach(&mut self, lesson: Lesson) {
+        if self.is_done() {
+            lesson.learn();
+        } else {
+            self.lesson = Some(Box::new(lesson));
+        }
     }
 
     /// Allows what the client is too slow for to be read all the same.
@@ -411,6 +424,9 @@ impl Answer {
             return;
         };
         settle(&mut plan);
+        if let Some(lesson) = self.lesson.take() {
+            lesson.learn();
+        }
         let now = tokio::time::Instant::now();
         self.ended = Some(now.into_std());
         if !exchange.unused().is_empty() {

@@ -39,6 +39,8 @@ pub enum Kind {
     Connections,
     /// Keys that TLS session tickets are sealed with, by their time.
     Tickets,
+    /// `sticky learn`: when a session was last used, and which server it has.
+    Sessions,
 }
 
 impl Kind {
@@ -48,6 +50,7 @@ impl Kind {
             Kind::Requests => *b"\0\0req\0\0\x01",
             Kind::Connections => *b"\0\0con\0\0\x01",
             Kind::Tickets => *b"\0\0tls\0\0\x01",
+            Kind::Sessions => *b"\0\0ses\0\0\x01",
         })
     }
 
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Requests => 2,
             Kind::Connections => 0,
             Kind::Tickets => 4,
+            Kind::Sessions => 5,
         }
     }
 
@@ -65,6 +69,7 @@ impl Kind {
             Kind::Requests => "limit_req",
             Kind::Connections => "limit_conn_zone",
             Kind::Tickets => "ssl_session_tickets",
+            Kind::Sessions => "sticky learn",
         }
     }
 
@@ -74,6 +79,7 @@ impl Kind {
             Kind::Requests => "limit_req_zone",
             Kind::Connections => "limit_conn_zone",
             Kind::Tickets => "ssl_session_tickets",
+            Kind::Sessions => "sticky",
         }
     }
 }

@@ -125,3 +125,27 @@ fn addresses_of_a_name_are_followed_while_the_server_runs() {
     names.set("app.example", 600, &[Ipv4Addr::LOCALHOST]);
     wait_for(200, &format!("127.0.0.1:{port}"));
 }
+
+#[test]
+fn a_session_that_the_server_has_begun_stays_with_it() {
+    let origin = |id: &'static str| {
+        Origin::answering(format!(
+            "HTTP/1.1 200 OK\r\nSet-Cookie: sid={id}\r\nContent-Length: 1\r\n\r\n{id}"
+        ))
+    };
+    let (one, two) = (origin("1"), origin("2"));
+    let text = format!(
+        "upstream u {{ server {}; server {}; \
+         sticky learn create=$upstream_cookie_sid lookup=$cookie_sid zone=s:64k; }} \
+         server {{ listen %%listen%%; location / {{ proxy_pass http://u; }} }}",
+        one.address(),
+        two.address()
+    );
+    let server = Setup::http(&text).start();
+    assert_eq!(server.get("/").text() + &server.get("/").text(), "12");
+    for id in ["2", "2", "1", "2", "1", "1"] {
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: h\r\nCookie: sid={id}\r\nConnection: close\r\n\r\n");
+        assert_eq!(server.request(request).text(), id);
+    }
+}

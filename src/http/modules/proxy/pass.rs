@@ -4,6 +4,7 @@ use super::conf::{Conf, HttpVersion};
 use super::request::{self, Announced};
 use super::target::Chosen;
 use super::{reply, retry};
+use crate::http::affinity::Affinity;
 use crate::http::client::Client;
 use crate::http::h1::framing::{self, Length};
 use crate::http::headers::Name;
@@ -13,6 +14,7 @@ use crate::http::passage;
 use crate::http::phase::Stop;
 use crate::http::request::{Request, Try};
 use crate::http::request_body::RequestBody;
+use crate::http::snapshot::Snapshot;
 use crate::http::spool::Spool;
 use crate::http::whole_body;
 use crate::log::Level;
@@ -119,7 +121,7 @@ impl Course<'_> {
     async fn run(&self, req: &mut Request) -> Stop {
         let mut selection = self.chosen.group.selection(req.peer().ip());
         let snapshot = req.snapshot.clone();
-        let affinity = self.chosen.at.and_then(|at| snapshot.affinities.get(&at));
+        let affinity = self.affinity(&snapshot);
         if let Some(affinity) = affinity {
             affinity.apply(req, &mut selection);
         }
@@ -151,6 +153,11 @@ impl Course<'_> {
                 return Stop::Closed;
             }
         }
+    }
+
+    /// What requests say of their server in this group.
+    fn affinity<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Affinity> {
+        snapshot.affinities.get(&self.chosen.at?)
     }
 
     /// No server can be asked at all.
@@ -296,6 +303,9 @@ impl Course<'_> {
                 return self.failed(req, &why, Some(on.peer), sent, selection.tries);
             }
         };
+        let snapshot = req.snapshot.clone();
+        let teaches = self.affinity(&snapshot).is_some_and(Affinity::learns);
+        let id = teaches.then(|| on.peer.id().to_owned());
         let keep = !reply.http09 && !reply.head.closes() && status != 101;
         let plan = Plan {
             length,
@@ -309,7 +319,14 @@ impl Course<'_> {
             keep: keep && self.conf.http_version == HttpVersion::Http11,
         };
         let answer = on.exchange.into_answer(plan);
-        Some(reply::prepare(req, self.conf, reply, answer))
+        let stop = reply::prepare(req, self.conf, reply, answer);
+        let lesson = self.affinity(&snapshot).and_then(|affinity| affinity.lesson(req, id?));
+        match (lesson, req.reply.body.answer_mut()) {
+            (Some((lesson, false)), Some(answer)) => answer.teach(lesson),
+            (Some((lesson, _)), _) => lesson.learn(),
+            (None, _) => {}
+        }
+        Some(stop)
     }
 
     /// How the answer's body is framed; the error is nginx's sentence.

@@ -120,8 +120,8 @@ static ROWS: &[Row<UpstreamDraft>] = &[
     row(
         "sticky",
         Args::AtLeast(2),
-        "Keeps a client with its server: by a `cookie` that is set for it, or by a `route` that variables \
-         hold; `learn` is not supported yet.",
+        "Keeps a client with its server: by a `cookie` that is set for it, by a `route` that variables \
+         hold, or by a session that the server itself begins (`learn`).",
         |draft, dir, _| {
             once(&draft.sticky, dir)?;
             draft.sticky = Some(StickyDraft::read(dir)?);
@@ -291,7 +291,7 @@ impl UpstreamDraft {
     /// What requests say of their server.
     pub(super) fn affinity(&self, cx: &mut Finish) -> Option<Affinity> {
         let key = self.key.as_ref().map(|word| cx.template(word));
-        let sticky = self.sticky.as_ref().map(|draft| draft.finish(cx));
+        let sticky = self.sticky.as_ref().map(|draft| draft.finish(&self.name, cx));
         (key.is_some() || sticky.is_some()).then_some(Affinity { key, sticky })
     }
 

@@ -61,6 +61,22 @@ fn complaints_are_nginxs() {
             "upstream a { ip_hash; server one; server two backup; }",
             "balancing method does not support parameter \"backup\"",
         ),
+        (
+            "upstream a { server one; keepalive x; }",
+            "invalid value \"x\" in \"keepalive\" directive",
+        ),
+        ("upstream a { server one; keepalive 1 loc; }", "invalid parameter \"loc\""),
+        ("upstream a { server one; listen 80; }", "\"listen\" directive is not allowed here"),
+    ] {
+        assert_eq!(error(text), message, "{text}");
+    }
+    let (_, warnings) = load("upstream a { ip_hash; least_conn; server one; }");
+    assert_eq!(warnings, ["load balancing method redefined"]);
+}
+
+#[test]
+fn complaints_about_newer_parameters_are_nginxs() {
+    for (text, message) in [
         ("upstream a { server one slow_start=1s; }", "parameter \"slow_start=1s\" is not supported yet"),
         ("upstream a { server one; queue 5; }", "\"queue\" directive is not supported yet"),
         (
@@ -84,8 +100,17 @@ fn complaints_are_nginxs() {
         ("upstream a { sticky route x; server one; }", "invalid variable name \"x\""),
         ("upstream a { sticky by x; server one; }", "unknown parameter \"by\""),
         (
-            "upstream a { sticky learn create=$x; server one; }",
-            "\"sticky learn\" is not supported yet",
+            "upstream a { sticky learn create=$uri zone=z:1m; server one; }",
+            "\"sticky\" directive \"lookup\" parameter is not specified",
+        ),
+        (
+            "upstream a { sticky learn create=$uri lookup=$uri zone=z:1k; server one; }",
+            "\"sticky\" directive zone is too small",
+        ),
+        (
+            "upstream a { sticky learn create=$uri lookup=$uri zone=z:1m; server one; }
+             upstream b { sticky learn create=$uri lookup=$uri zone=z:1m; server one; }",
+            "sticky zone \"z\" is already used in upstream \"a\"",
         ),
         (
             "upstream a { sticky cookie s expires=x; server one; }",
@@ -95,17 +120,9 @@ fn complaints_are_nginxs() {
             "upstream a { hash $uri; server one; server two backup; }",
             "balancing method does not support parameter \"backup\"",
         ),
-        (
-            "upstream a { server one; keepalive x; }",
-            "invalid value \"x\" in \"keepalive\" directive",
-        ),
-        ("upstream a { server one; keepalive 1 loc; }", "invalid parameter \"loc\""),
-        ("upstream a { server one; listen 80; }", "\"listen\" directive is not allowed here"),
     ] {
         assert_eq!(error(text), message, "{text}");
     }
-    let (_, warnings) = load("upstream a { ip_hash; least_conn; server one; }");
-    assert_eq!(warnings, ["load balancing method redefined"]);
 }
 
 #[test]
