@@ -198,37 +198,6 @@ impl<'a, 'w> Finish<'a, 'w> {
     }
 }
 
-impl<'a, 'w> Finish<'a, 'w> {
-    /// Nothing finished yet.
-    fn new(env: &'a mut Env<'w>) -> Self {
-        Self {
-            env,
-            names: Names::default(),
-            groups: Vec::new(),
-            group_names: HashMap::new(),
-            affinities: HashMap::new(),
-            resolvers: Vec::new(),
-            formats: HashMap::new(),
-            zones: Vec::new(),
-            matcher: None,
-            context: Contexts::HTTP,
-            inner: Vec::new(),
-            server_names: Vec::new(),
-            computed: Vec::new(),
-            uses: HashMap::new(),
-            tls: Vec::new(),
-            log_files: Vec::new(),
-            temp_dirs: Vec::new(),
-            switches: vec![NeededSwitch {
-                name: gates::DEFAULT.to_owned(),
-                flag_files: Vec::new(),
-            }],
-            error_logs: Vec::new(),
-            locations: Vec::new(),
-        }
-    }
-}
-
 /// Builds the snapshot; `None` when there were errors (they are in `env`).
 pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
     push_down(&mut http);

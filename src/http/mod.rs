@@ -55,10 +55,10 @@ pub mod spool;
 pub mod static_file;
 pub mod subrequest;
 pub mod template;
+pub mod tickets;
 pub mod uri;
 pub mod vars;
 pub mod whole_body;
-pub mod tickets;
 pub mod zones;
 
 pub use snapshot::{Needs, Snapshot};
