@@ -114,11 +114,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_refused_by_name_unless_it_is_off() {
         for directive in [
-            "autoindex on;",
             "tcp_nodelay off;",
             "fastcgi_param A b;",
             "http2 on;",
-            "secure_link x;",
+            "modern_browser x;",
         ] {
             let name = directive.split(' ').next().unwrap();
             let message = format!("\"{name}\" directive is not supported yet");
