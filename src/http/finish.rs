@@ -15,6 +15,7 @@ use super::zones::SharedZone;
 use crate::conf::{Contexts, Env, Error, Pattern, Severity, Span, Word};
 use crate::dns::ResolverSpec;
 use crate::log::Level;
+use crate::log::kept::Keeping;
 use crate::upstream::GroupSpec;
 use crate::zone::{gates, keyed};
 use std::collections::HashMap;
@@ -51,6 +52,7 @@ pub struct Finish<'a, 'w> {
     temp_dirs: Vec<PathBuf>,
     switches: Vec<NeededSwitch>,
     error_logs: Vec<Vec<(Level, usize)>>,
+    kept_logs: Vec<(Keeping, Span)>,
     locations: Vec<Location>,
 }
 
@@ -80,6 +82,7 @@ impl<'a, 'w> Finish<'a, 'w> {
                 flag_files: Vec::new(),
             }],
             error_logs: Vec::new(),
+            kept_logs: Vec::new(),
             locations: Vec::new(),
         }
     }
@@ -188,6 +191,15 @@ impl<'a, 'w> Finish<'a, 'w> {
         self.locations.get(location).map(|location| &location.conf)
     }
 
+    /// The index of what one `open_log_file_cache` keeps open, for all who inherit it.
+    pub fn kept_logs(&mut self, kept: (Keeping, Span)) -> usize {
+        if let Some(at) = self.kept_logs.iter().position(|known| *known == kept) {
+            return at;
+        }
+        self.kept_logs.push(kept);
+        self.kept_logs.len() - 1
+    }
+
     /// The index of a set of error logs.
     pub fn error_log(&mut self, set: Vec<(Level, usize)>) -> usize {
         if let Some(at) = self.error_logs.iter().position(|s| *s == set) {
@@ -224,6 +236,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         tls: cx.tls,
         ticket_zone,
         error_logs: cx.error_logs,
+        kept_logs: cx.kept_logs.into_iter().map(|(how, _)| how).collect(),
         slots: cx.names.slots(),
         names: cx.names,
         computed: cx.computed.into_iter().flatten().collect(),

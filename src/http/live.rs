@@ -8,12 +8,16 @@ use super::modules::access_log;
 use super::snapshot::Snapshot;
 use super::tickets::TicketKeys;
 use crate::dns::Resolver;
+use crate::log::kept::Kept;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
 use crate::tls;
 use crate::upstream::{Group, GroupSpec};
 use crate::zone::{Door, Keyed, Slot};
 use rustls::ServerConfig;
+use std::cell::RefCell;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +37,8 @@ pub struct Live {
     pub flush_wanted: Notify,
     /// One for each of `snapshot.error_logs`.
     error_logs: Vec<ErrorLog>,
+    /// One for each of `snapshot.kept_logs`.
+    kept_logs: Vec<RefCell<Kept>>,
     /// What the process logs to: connections before any request, and sets that are empty.
     pub main_log: ErrorLog,
     /// One for each of `snapshot.zones`.
@@ -113,6 +119,7 @@ impl Live {
             access_logs: access_logs(snapshot, before, &log_files),
             flush_wanted: Notify::new(),
             error_logs: error_logs.collect(),
+            kept_logs: snapshot.kept_logs.iter().map(|how| Kept::new(*how).into()).collect(),
             log_files,
             zones,
             gate: Gate::new(snapshot, door, roster, &main_log),
@@ -144,6 +151,12 @@ impl Live {
         }
     }
 
+    /// A log whose name has variables, from those that one `open_log_file_cache` keeps open.
+    pub fn open_log(&self, at: usize, path: &Path) -> io::Result<Arc<LogFile>> {
+        let kept = self.kept_logs.get(at).ok_or(io::ErrorKind::NotFound)?;
+        kept.borrow_mut().open(path, Instant::now())
+    }
+
     /// Writes the access log buffers that are due, or all of them: before log files are replaced,
     /// when the worker begins to drain, and when it exits.
     pub fn flush_logs(&self, all: bool) {
@@ -152,6 +165,9 @@ impl Live {
             if all || writer.deadline().is_some_and(|deadline| deadline <= now) {
                 writer.flush(&self.main_log);
             }
+        }
+        if all {
+            self.kept_logs.iter().for_each(|kept| kept.borrow_mut().clear());
         }
     }
 

@@ -10,6 +10,7 @@ use super::route::{Endpoints, Lookup};
 use super::vars::Names;
 use super::zones::SharedZone;
 use crate::dns::ResolverSpec;
+use crate::log::kept::Keeping;
 use crate::net::ListenSpec;
 use crate::upstream::GroupSpec;
 use crate::zone::keyed;
@@ -103,6 +104,8 @@ pub struct Snapshot {
     pub ticket_zone: Option<usize>,
     /// Sets of error logs: (level, index into `needs.log_files`).
     pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
+    /// What is kept open of logs whose names have variables.
+    pub kept_logs: Vec<Keeping>,
     /// Slots a request keeps for variables that the configuration defines.
     pub slots: usize,
     /// Their names, for those who ask while the server runs.

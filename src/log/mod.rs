@@ -9,6 +9,7 @@ pub mod error;
 pub mod escape;
 pub mod file;
 pub mod files;
+pub mod kept;
 pub mod level;
 pub mod syslog;
 pub mod trace;

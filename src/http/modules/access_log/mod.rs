@@ -10,7 +10,7 @@ pub use format::Format;
 
 use super::inherit;
 use crate::conf::{Args, Contexts, Row, Word, values};
-use crate::http::draft::{HSL, HSLI, Scope, no_effect, row};
+use crate::http::draft::{HSL, HSLI, Scope, row};
 use crate::http::finish::Finish;
 use crate::http::request::Request;
 use crate::http::snapshot::Snapshot;
@@ -21,7 +21,7 @@ use path::NamedByRequest;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use written::{FormatWritten, LogWritten};
+use written::{FormatWritten, KeptWritten, LogWritten};
 
 /// The log of a server that names none, relative to the prefix.
 const DEFAULT: &str = "logs/access.log";
@@ -40,6 +40,7 @@ pub struct Draft {
     subrequests: Option<bool>,
     /// Shared with the blocks that inherit them, so that each is compiled once.
     logs: Vec<Arc<LogWritten>>,
+    kept: Option<KeptWritten>,
     /// `http` only.
     formats: Vec<FormatWritten>,
 }
@@ -50,6 +51,8 @@ pub struct Conf {
     logs: Vec<Arc<Log>>,
     /// `log_subrequest`.
     subrequests: bool,
+    /// An index into `snapshot.kept_logs`.
+    kept: Option<usize>,
 }
 
 /// One `access_log`.
@@ -71,7 +74,7 @@ enum Target {
 
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
-        inherit!(self, outer; subrequests);
+        inherit!(self, outer; subrequests, kept);
         if !self.off && self.logs.is_empty() {
             self.off = outer.off;
             self.logs.clone_from(&outer.logs);
@@ -86,7 +89,8 @@ impl Draft {
         } else {
             self.logs.iter().filter_map(|written| written.compiled()).collect()
         };
-        Conf { logs, subrequests: self.subrequests.unwrap_or(false) }
+        let kept = self.kept.and_then(KeptWritten::keeping).map(|kept| cx.kept_logs(kept));
+        Conf { logs, subrequests: self.subrequests.unwrap_or(false), kept }
     }
 }
 
@@ -159,10 +163,13 @@ pub static ROWS: &[Row<Scope>] = &[
         "Writes lines for subrequests too (default off).",
         |scope, dir, _| values::flag(&mut scope.drafts.access_log.subrequests, dir),
     ),
-    no_effect(
+    row(
         "open_log_file_cache",
         HSL,
-        "Log files whose names have variables are opened for each line.",
+        Args::Between(1, 4),
+        "Keeps log files whose names have variables open: `max=`, `inactive=` (default 10s), `min_uses=` \
+         (default 1), `valid=` (default 60s); or `off` (default).",
+        |scope, dir, _| written::open_log_file_cache(&mut scope.drafts.access_log, dir),
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! Owns access logs whose names have variables: found, opened and written for each line.
 //!
-//! Must not keep a file open: then a log moved away is followed by a new one without a signal.
+//! Must not keep a file open by itself: then a log moved away is followed by a new one without a signal.
+//! What `open_log_file_cache` keeps belongs to `live`.
 
 use crate::http::request::Request;
 use crate::http::template::Template;
@@ -9,6 +10,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A log file's name with variables, compiled.
 #[derive(Debug)]
@@ -26,7 +28,11 @@ impl NamedByRequest {
             return;
         }
         let path = self.path(req);
-        let file = match LogFile::open(&path) {
+        let opened = match req.conf().access_log.kept {
+            Some(at) => req.live.open_log(at, &path),
+            None => LogFile::open(&path).map(Arc::new),
+        };
+        let file = match opened {
             Ok(file) => file,
             Err(error) => return report(req, Level::Crit, "open()", &path, &error),
         };

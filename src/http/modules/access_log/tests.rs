@@ -123,6 +123,9 @@ fn refusals_are_nginx_s() {
         ("access_log $host combined buffer=1k;", "buffered logs cannot have variables in name"),
         ("access_log syslog:server=none;", "host not found in syslog server \"none\""),
         ("access_log syslog:server=one combined gzip;", "logs to syslog cannot be buffered"),
+        ("open_log_file_cache valid=1m;", "\"open_log_file_cache\" must have \"max\" parameter"),
+        ("open_log_file_cache max=0;", "invalid \"open_log_file_cache\" parameter \"max=0\""),
+        ("open_log_file_cache max=1 x;", "invalid \"open_log_file_cache\" parameter \"x\""),
         ("access_log a combined gzip=0;", "invalid compression level \"0\""),
         (
             "access_log a combined gzip; access_log a combined buffer=64k;",

@@ -4,8 +4,9 @@
 
 use super::path::NamedByRequest;
 use super::{Draft, Log, Target};
-use crate::conf::{Directive, Error, Word, values};
+use crate::conf::{Directive, Error, Span, Word, values};
 use crate::http::finish::Finish;
+use crate::log::kept::Keeping;
 use crate::log::{Buffering, Escape, syslog};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -90,6 +91,56 @@ pub(super) fn access_log(draft: &mut Draft, dir: &Directive) -> Result<(), Error
         filter: parameters.filter,
         compiled: OnceLock::new(),
     }));
+    Ok(())
+}
+
+/// One `open_log_file_cache`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum KeptWritten {
+    Off,
+    /// And where that was said: each has files of its own.
+    On(Keeping, Span),
+}
+
+impl KeptWritten {
+    pub fn keeping(self) -> Option<(Keeping, Span)> {
+        match self {
+            Self::Off => None,
+            Self::On(how, span) => Some((how, span)),
+        }
+    }
+}
+
+/// `open_log_file_cache max=number [inactive=time] [min_uses=number] [valid=time]`, or `off`
+pub(super) fn open_log_file_cache(draft: &mut Draft, dir: &Directive) -> Result<(), Error> {
+    values::once(&draft.kept, dir)?;
+    let (mut max, mut min_uses) = (None, 1);
+    let (mut inactive, mut valid) = (Duration::from_secs(10), Duration::from_mins(1));
+    let mut off = false;
+    for word in &dir.args {
+        let text = String::from_utf8_lossy(&word.text);
+        let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+        let (number, time) =
+            (values::parse_number(value.as_bytes()), values::parse_sec(value.as_bytes()));
+        match (name, number.filter(|number| *number > 0), time) {
+            ("max", Some(number), _) => max = usize::try_from(number).ok(),
+            ("min_uses", Some(number), _) => min_uses = number,
+            ("inactive", _, Some(time)) => inactive = time,
+            ("valid", _, Some(time)) => valid = time,
+            _ if text == "off" => off = true,
+            _ => {
+                let sentence = format!("invalid \"open_log_file_cache\" parameter \"{text}\"");
+                return Err(word.error(sentence));
+            }
+        }
+    }
+    let missing = || dir.error("\"open_log_file_cache\" must have \"max\" parameter");
+    draft.kept = Some(if off {
+        KeptWritten::Off
+    } else {
+        let max = max.ok_or_else(missing)?;
+        KeptWritten::On(Keeping { max, inactive, min_uses, valid }, dir.span)
+    });
     Ok(())
 }
 
