@@ -459,8 +459,8 @@ mod tests {
             }),
             client.local().unwrap()
         );
-        assert!(SockRef::from(&accepted).tcp_nodelay().unwrap());
-        assert_eq!(flags(accepted.as_fd()), (true, true));
+        assert!(SockRef::from(accepted.socket().unwrap()).tcp_nodelay().unwrap());
+        assert_eq!(flags(accepted.socket().unwrap().as_fd()), (true, true));
     }
 
     #[tokio::test]

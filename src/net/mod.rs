@@ -2,6 +2,7 @@
 //! a proxy says before the first byte. Knows no HTTP.
 
 pub mod address;
+pub mod carried;
 pub mod inherit;
 pub mod listener;
 pub mod proxy_protocol;
@@ -10,6 +11,7 @@ pub mod stream;
 pub mod tls;
 
 pub use address::{Address, Endpoint};
+pub use carried::Carried;
 pub use listener::{ListenSpec, Listener};
 pub use socket::{Idle, Peer, Socket};
 pub use stream::Stream;

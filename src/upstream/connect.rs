@@ -11,7 +11,7 @@ use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::{Domain, SockAddr, Type};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::net::{Address, Stream};
+use crate::net::{Address, Socket, Stream};
 
 /// Where an attempt to connect failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,5 +167,6 @@ fn bind(socket: &socket2::Socket, local: SocketAddr) -> io::Result<()> {
 async fn finish(stream: &Stream) -> io::Result<()> {
     // A unix socket is connected at once or not at all, which does no harm to ask.
     stream.writable().await?;
-    stream.socket().take_error()?.map_or(Ok(()), Err)
+    let error = stream.socket().map_or(Ok(None), Socket::take_error)?;
+    error.map_or(Ok(()), Err)
 }

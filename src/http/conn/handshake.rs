@@ -9,7 +9,7 @@ use crate::http::io::Deadline;
 use crate::http::service::Service;
 use crate::http::snapshot::Snapshot;
 use crate::log::{Level, os_error};
-use crate::net::Hello;
+use crate::net::{Hello, Socket};
 use crate::tls::Session;
 use rustls::Connection;
 use std::future::{Future, poll_fn};
@@ -104,7 +104,7 @@ async fn is_tls(client: &Client, early: &[u8]) -> io::Result<bool> {
         return Ok(RECORD.contains(first));
     }
     poll_fn(|cx| client.stream.borrow_mut().poll_disturbed(cx)).await;
-    match client.stream.borrow().socket().peek_byte()? {
+    match client.stream.borrow().socket().map_or(Ok(None), Socket::peek_byte)? {
         Some(first) => Ok(RECORD.contains(&first)),
         None => Err(ErrorKind::UnexpectedEof.into()),
     }

@@ -27,7 +27,7 @@ fn connects_without_delaying_small_writes() {
         let local = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
         let with = SocketOptions { local: Some(local), ..SocketOptions::default() };
         let stream = connect(&address, SOON, &with).await.unwrap();
-        assert!(socket2::SockRef::from(&stream).tcp_nodelay().unwrap());
+        assert!(socket2::SockRef::from(stream.socket().unwrap()).tcp_nodelay().unwrap());
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.ip(), local.ip());
         assert_ne!(peer.port(), 0);

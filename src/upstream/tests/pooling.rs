@@ -80,7 +80,7 @@ fn with(connections: usize) -> KeepaliveSpec {
 
 fn descriptor(pooled: &Pooled) -> i32 {
     use std::os::fd::{AsFd, AsRawFd};
-    pooled.stream.as_fd().as_raw_fd()
+    pooled.stream.socket().unwrap().as_fd().as_raw_fd()
 }
 
 #[test]
