@@ -207,6 +207,7 @@ const WITH: &[&str] = &[
     "http_ssl",
     "http_stub_status",
     "http_sub",
+    "http_v2",
 ];
 
 fn show_version(arguments: &Arguments, home: Home) {

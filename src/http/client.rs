@@ -120,9 +120,34 @@ impl Client {
         Ok(client)
     }
 
+    /// Whether this protocol was agreed on in the handshake.
+    pub fn has_chosen(&self, protocol: &[u8]) -> bool {
+        self.secured.get().is_some_and(|secured| secured.session.alpn.as_deref() == Some(protocol))
+    }
+
     /// Whether it is TLS.
     pub fn is_secure(&self) -> bool {
         self.secured.get().is_some()
+    }
+
+    /// One for a request that this connection carries beside others, with a stream of its own.
+    #[must_use]
+    pub fn carry(&self, stream: Stream) -> Self {
+        let client = Self::new(self.number, stream, self.peer, self.bound.clone());
+        client.doing.set(Doing::Request);
+        Self {
+            local: OnceCell::from(self.local().clone()),
+            announced: self.announced.clone(),
+            secured: self.secured.clone(),
+            requests: self.requests.clone(),
+            accepted: self.accepted,
+            ..client
+        }
+    }
+
+    /// Whether it is one that another connection carries.
+    pub fn is_carried(&self) -> bool {
+        matches!(*self.stream.borrow(), Stream::Carried(_))
     }
 
     /// Tells which task serves this connection: the one that runs.

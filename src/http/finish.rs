@@ -38,6 +38,8 @@ pub struct Finish<'a, 'w> {
     /// How the block being finished is introduced; `None` for `http` and `server`.
     pub matcher: Option<Matcher>,
     pub context: Contexts,
+    /// The server being finished speaks HTTP/2.
+    pub http2: bool,
     /// Index of the block's first inner location, for modules that enter them by number.
     pub inner: Vec<usize>,
     /// `server_name` of the server being finished.
@@ -70,6 +72,7 @@ impl<'a, 'w> Finish<'a, 'w> {
             zones: Vec::new(),
             matcher: None,
             context: Contexts::HTTP,
+            http2: false,
             inner: Vec::new(),
             server_names: Vec::new(),
             computed: Vec::new(),
@@ -300,6 +303,7 @@ fn block(scope: &Scope, kind: Kind, name: Vec<u8>, cx: &mut Finish) -> usize {
     inner.link();
     cx.matcher.clone_from(&scope.matcher);
     cx.context = scope.context;
+    cx.http2 = scope.drafts.speaks_http2();
     cx.inner = numbers;
     let conf = scope.drafts.finish(cx);
     let auto_redirect = matches!(kind, Kind::Prefix { .. } | Kind::Exact)

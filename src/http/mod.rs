@@ -22,6 +22,7 @@ pub mod forwarded;
 pub mod gate;
 pub mod groups;
 pub mod h1;
+mod h2;
 pub mod headers;
 pub mod include;
 pub mod internal;

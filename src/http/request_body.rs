@@ -60,6 +60,8 @@ enum Framing {
     Done,
     /// This many bytes are still to come.
     Left(u64),
+    /// All that the stream brings, which ends with it.
+    UntilEnd,
     Chunked(Box<Decoder>),
 }
 
@@ -103,6 +105,12 @@ impl RequestBody {
         body
     }
 
+    /// The body that a stream of its own brings, of this length if that is known.
+    pub fn of_stream(announced: Option<u64>, ended: bool) -> Self {
+        let framing = if ended { Framing::Done } else { Framing::UntilEnd };
+        Self { framing, announced, chunked: announced.is_none() && !ended, ..Self::default() }
+    }
+
     /// The same body for another request, as far as it has been kept; nothing of it is left to be read
     /// there.
     #[must_use]
@@ -142,6 +150,7 @@ impl RequestBody {
         match &self.framing {
             Framing::Done => true,
             Framing::Left(left) => client.input.borrow().len() as u64 >= *left,
+            Framing::UntilEnd => false,
             Framing::Chunked(decoder) => ends_in(decoder.as_ref().clone(), &client.input.borrow()),
         }
     }
@@ -162,6 +171,7 @@ impl RequestBody {
             let mut input = client.input.borrow_mut();
             match ready!(stream_io::poll_read(&client.stream, &mut input, READ, cx)) {
                 Ok(n) if n > 0 => client.blind.set(false),
+                Ok(_) if self.ends_with_stream() => return Poll::Ready(Ok(false)),
                 _ => {
                     client.eof.set(true);
                     return Poll::Ready(Err(BodyError::Gone));
@@ -177,6 +187,10 @@ impl RequestBody {
         let mut taken = 0;
         match &mut self.framing {
             Framing::Done => {}
+            Framing::UntilEnd => {
+                taken = input.len();
+                out.append(&mut input);
+            }
             Framing::Left(left) => {
                 taken = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 out.extend_from_slice(&input[..taken]);
@@ -203,7 +217,8 @@ impl RequestBody {
                 }
             }
         }
-        input.drain(..taken);
+        let left = input.len();
+        input.drain(..taken.min(left));
         self.raw += taken as u64;
         self.received += (out.len() - start) as u64;
         if self.limit > 0 && self.received > self.limit {
@@ -211,6 +226,16 @@ impl RequestBody {
             return Err(BodyError::TooLarge);
         }
         Ok(())
+    }
+
+    /// The stream has ended: so has the body, if that is how it ends and all of it has come.
+    fn ends_with_stream(&mut self) -> bool {
+        let whole = self.announced.is_none_or(|n| n == self.received);
+        let ends = matches!(self.framing, Framing::UntilEnd) && whole;
+        if ends {
+            self.framing = Framing::Done;
+        }
+        ends
     }
 
     /// Reads the next bytes, waiting at most `limit` for them.

@@ -19,6 +19,8 @@ pub struct Endpoint {
     pub proxy_protocol: bool,
     /// Connections are TLS.
     pub tls: bool,
+    /// Some `listen` asks for HTTP/2: then every server here may be asked over it.
+    pub http2: bool,
     /// The names of a server that has the address for itself, and takes every name: for people.
     pub lone: ServerNames,
 }

@@ -62,7 +62,9 @@ pub fn request(service: &Service, client: &Rc<Client>) -> Request {
     let (server, location) = default_location(&snapshot, client);
     let live = service.live();
     live.counters.enter(Gauge::Reading);
-    client.requests.set(client.requests.get() + 1);
+    if !client.is_carried() {
+        client.requests.set(client.requests.get() + 1);
+    }
     Request::new(Start { client: client.clone(), snapshot, live, server, location })
 }
 
@@ -159,26 +161,43 @@ fn refuse(req: &mut Request, reject: &Reject) -> Reading {
 
 /// What the handshake came to may be in the way.
 fn admitted(req: &mut Request) -> Reading {
-    let snapshot = req.snapshot.clone();
-    let expected = endpoint(&snapshot, &req.client).is_some_and(|endpoint| endpoint.tls);
-    match ssl::refusal(req, expected) {
-        None => Reading::Done,
-        Some(status) => {
-            req.keepalive = false;
-            req.refused = true;
-            Reading::Refused(status)
-        }
-    }
+    refused_for_tls(req).map_or(Reading::Done, Reading::Refused)
 }
 
-/// What follows from a complete head.
-fn enter(req: &mut Request) -> Result<(), Reject> {
+/// Refuses a request for what its handshake came to: the status to answer with.
+pub fn refused_for_tls(req: &mut Request) -> Option<u16> {
+    let snapshot = req.snapshot.clone();
+    let expected = endpoint(&snapshot, &req.client).is_some_and(|endpoint| endpoint.tls);
+    let status = ssl::refusal(req, expected)?;
+    req.keepalive = false;
+    req.refused = true;
+    Some(status)
+}
+
+/// Counts it as being answered.
+pub fn enter_writing(req: &mut Request) {
     req.live.counters.shift(Gauge::Reading, Gauge::Writing);
     req.writing = true;
+}
+
+/// Tells of what was dropped for the sake of `ignore_invalid_headers`.
+pub fn log_dropped(req: &Request) {
     for line in req.head.dropped_lines() {
         let line = String::from_utf8_lossy(line);
         req.log(Level::Info, format_args!("client sent invalid header line: \"{line}\""));
     }
+}
+
+/// Whether a server may be asked over HTTP/2 at the address that the client has connected to.
+pub fn speaks_h2(snapshot: &Snapshot, client: &Client, server: usize) -> bool {
+    endpoint(snapshot, client).is_some_and(|endpoint| endpoint.http2)
+        || snapshot.servers.get(server).is_some_and(|server| snapshot.conf(server.root).http2.on)
+}
+
+/// What follows from a complete head.
+fn enter(req: &mut Request) -> Result<(), Reject> {
+    enter_writing(req);
+    log_dropped(req);
     find_server(req);
     req.take_target();
     let length = framing::check_request(&req.head, false)?;
@@ -201,7 +220,7 @@ fn take_authority(req: &mut Request) {
 }
 
 /// The server by the name the request asks for.
-fn find_server(req: &mut Request) {
+pub fn find_server(req: &mut Request) {
     let snapshot = req.snapshot.clone();
     let Some(endpoint) = endpoint(&snapshot, &req.client) else { return };
     let found = endpoint.names.find(&req.head.host, req.captures.get_mut(), &req.slots);

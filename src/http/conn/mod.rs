@@ -1,19 +1,20 @@
-//! Owns a client's HTTP/1 connection from its first byte to its close.
+//! Owns a client's connection from its first byte, and as HTTP/1 to its close.
 //!
 //! Must not decide what a request is answered with; the pipeline does.
 
 mod announce;
-mod begin;
-mod close;
+pub(super) mod begin;
+pub(super) mod close;
 mod farewell;
 mod handshake;
-mod head;
-mod pump;
+pub(super) mod head;
+pub(super) mod pump;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 
 use super::client::{Client, Doing};
+use super::h2;
 use super::io::{self as stream_io, Deadline};
 use super::modules::{access_log, connection};
 use super::pipeline::{self, Verdict};
@@ -63,6 +64,20 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
     }
     if handshake::is_expected(service, client) && !Box::pin(handshake::run(service, client)).await {
         return close::politely(client).await;
+    }
+    if client.has_chosen(b"h2") {
+        return Box::pin(h2::serve(service, client)).await;
+    }
+    // The first byte is awaited without a buffer, as ever.
+    if !client.is_secure() && h2::preface::is_possible(service, client) {
+        if client.input.borrow().is_empty()
+            && let Waited::Over = wait(service, client).await
+        {
+            return close::politely(client).await;
+        }
+        if Box::pin(h2::preface::comes(service, client)).await {
+            return Box::pin(h2::serve(service, client)).await;
+        }
     }
     loop {
         if client.input.borrow().is_empty() {
@@ -123,7 +138,7 @@ fn spoken(client: &Client, first: bool, cx: &mut Context<'_>) -> bool {
 }
 
 /// How long the connection may stay silent now.
-fn idle_limit(service: &Service, client: &Client, first: bool) -> Duration {
+pub(super) fn idle_limit(service: &Service, client: &Client, first: bool) -> Duration {
     let snapshot = service.snapshot();
     let conf = begin::default_conf(&snapshot, client);
     if first {
@@ -134,7 +149,7 @@ fn idle_limit(service: &Service, client: &Client, first: bool) -> Duration {
 }
 
 /// Counts the connection as waiting, and takes its buffer away meanwhile.
-struct Idle(Rc<super::live::Live>);
+pub(super) struct Idle(Rc<super::live::Live>);
 
 impl Idle {
     fn enter(service: &Service, client: &Client) -> Self {
@@ -142,7 +157,7 @@ impl Idle {
         Self::enter_with_input(service)
     }
 
-    fn enter_with_input(service: &Service) -> Self {
+    pub(super) fn enter_with_input(service: &Service) -> Self {
         let live = service.live();
         live.counters.enter(Gauge::Waiting);
         Self(live)
@@ -248,7 +263,7 @@ async fn tunnel(req: &mut Request) -> After {
 
 /// Whether the answer is a failure of this server: its status is not what the server behind that was
 /// asked last has answered with, be it passed on or given to `error_page`.
-fn failed_here(req: &Request) -> bool {
+pub(super) fn failed_here(req: &Request) -> bool {
     let status = req.reply.status;
     let said = |last: &Try| last.header.is_some() && last.status == status;
     let turned_away = req.guest.action.is_refusal();
@@ -290,7 +305,11 @@ fn log(req: &Request, level: Level, message: std::fmt::Arguments<'_>) {
 }
 
 /// Reads once into the connection's input.
-async fn fill(client: &Client, room: usize, deadline: &mut Deadline) -> std::io::Result<usize> {
+pub(super) async fn fill(
+    client: &Client,
+    room: usize,
+    deadline: &mut Deadline,
+) -> std::io::Result<usize> {
     poll_fn(|cx| {
         let mut input = client.input.borrow_mut();
         if let Poll::Ready(done) = stream_io::poll_read(&client.stream, &mut input, room, cx) {

@@ -44,10 +44,31 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
         return sent.map_err(|_| Cut);
     }
     let trailers = framing == Framing::Chunked && headers::has_trailers(req);
+    body(req, out, framing, trailers).await?;
+    if framing == Framing::Plain && req.reply.content_length.is_some_and(|n| n != req.body_sent) {
+        // A length was promised that the body does not have, as when an upstream was asked HEAD for
+        // a client's GET: the client would take the next answer for the rest.
+        req.reply.truncated = true;
+        return Err(Cut);
+    }
+    if trailers { end(req, out, conf).await } else { Ok(()) }
+}
+
+/// Sends what is in `out`, and the body behind it. `trailers` will follow.
+pub async fn body(
+    req: &mut Request,
+    out: &mut Vec<u8>,
+    framing: Framing,
+    trailers: bool,
+) -> Result<(), Cut> {
+    let client = req.client.clone();
+    let snapshot = req.snapshot.clone();
+    let conf = &snapshot.conf(req.location).connection;
     let pace = limit_rate::begin(req).map(|(rate, after)| Pace::new(rate, after, req.started));
     let mut pump = Pump {
         pace,
         trailers,
+        promised: req.reply.content_length,
         client: &client,
         body: &mut req.reply.body,
         request: &mut req.body,
@@ -71,22 +92,11 @@ pub async fn send(req: &mut Request, out: &mut Vec<u8>) -> Result<(), Cut> {
         outlast(req).await;
     }
     req.settle_try();
-    let whole = sent.is_ok() && failed.is_none();
     if framing == Framing::Plain && req.reply.content_length.is_none() && failed.is_some() {
         // The end of the connection is the end of this body: only a reset tells that it is not all.
         let _ = client.stream.borrow().reset_on_close();
     }
-    report(req, sent, failed)?;
-    if framing == Framing::Plain && req.reply.content_length.is_some_and(|n| n != req.body_sent) {
-        // A length was promised that the body does not have, as when an upstream was asked HEAD for
-        // a client's GET: the client would take the next answer for the rest.
-        req.reply.truncated = true;
-        return Err(Cut);
-    }
-    if trailers && whole {
-        return end(req, out, conf).await;
-    }
-    Ok(())
+    report(req, sent, failed)
 }
 
 /// The client has gone. What its request does behind is awaited all the same while its switch is closed.
@@ -128,6 +138,7 @@ fn report(req: &mut Request, sent: io::Result<()>, failed: Option<io::Error>) ->
         return Err(Cut);
     }
     sent.map_err(|error| {
+        req.reply.truncated = true;
         if error.kind() == io::ErrorKind::TimedOut {
             req.log(
                 Level::Info,
@@ -145,6 +156,8 @@ struct Pump<'a> {
     pace: Option<Pace>,
     /// Trailers follow: the last chunk is written, the empty line after it is not.
     trailers: bool,
+    /// The length that the head has promised.
+    promised: Option<u64>,
     client: &'a Client,
     body: &'a mut Body,
     /// What may still have to go to who answers.
@@ -258,6 +271,10 @@ impl Pump<'_> {
         *self.body_sent += (self.out.len() - before) as u64;
     }
 
+    fn is_as_promised(&self) -> bool {
+        self.promised.is_none_or(|length| length == *self.body_sent)
+    }
+
     /// Gives the room of what has been written back. A client that never takes all of it at once must
     /// not make `out` as long as the whole answer.
     fn forget_written(&mut self) {
@@ -283,6 +300,10 @@ impl Pump<'_> {
                 return Ok(false);
             };
             rest = &rest[..rest.len().min(room)];
+        }
+        let last = !self.more && rest.len() == self.out.len() - self.at;
+        if last && !self.trailers && self.failed.is_none() && self.is_as_promised() {
+            self.client.stream.borrow_mut().end_with_next();
         }
         match stream_io::poll_write(&self.client.stream, rest, cx) {
             Poll::Ready(Ok(n)) => {

@@ -7,13 +7,16 @@ use crate::http::headers::Headers;
 use crate::http::method::Method;
 use crate::http::uri::Uri;
 
-/// The protocol version of a message. 1.2 to 1.9 count as 1.1; 2.0 and above are refused with 505.
+/// The protocol version of a message. 1.2 to 1.9 count as 1.1; a request line with 2.0 or above is
+/// refused with 505.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     Http09,
     Http10,
     #[default]
     Http11,
+    /// The head did not come as text at all.
+    Http2,
 }
 
 /// The form of the request target (RFC 9112, section 3.2).
@@ -83,6 +86,22 @@ impl RequestHead {
         self.dropped_text.clear();
     }
 
+    /// Makes the request line that a head would have had which came in another form.
+    pub fn write_line(&mut self, method: &[u8], target: &[u8], protocol: &[u8]) {
+        let line = &mut self.line;
+        line.clear();
+        let mut part = |bytes: &[u8], end: &[u8]| {
+            let start = line.len();
+            line.extend_from_slice(bytes);
+            let range = start..line.len();
+            line.extend_from_slice(end);
+            range
+        };
+        let (method, target) = (part(method, b" "), part(target, b" "));
+        let protocol = part(protocol, b"");
+        self.parts = LineParts { method, target, protocol, ..LineParts::default() };
+    }
+
     fn part(&self, range: &Range<usize>) -> &[u8] {
         self.line.get(range.clone()).unwrap_or_default()
     }
@@ -130,6 +149,15 @@ impl RequestHead {
     /// Whether the target may be passed on as sent: not when `?` follows the host at once.
     pub fn target_is_valid(&self) -> bool {
         !self.uri.flags.empty_path
+    }
+
+    /// Takes note of a field that was dropped as invalid.
+    pub fn drop_line(&mut self, name: &[u8], value: &[u8]) {
+        let at = self.dropped_text.len();
+        for part in [name, b": ", value] {
+            self.dropped_text.extend_from_slice(part);
+        }
+        self.dropped.push(at..self.dropped_text.len());
     }
 
     /// Header lines that were dropped as invalid, for the log:

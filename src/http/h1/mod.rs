@@ -24,7 +24,7 @@ pub struct Reject {
 }
 
 impl Reject {
-    pub(super) fn new(status: u16, why: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::http) fn new(status: u16, why: impl Into<Cow<'static, str>>) -> Self {
         Self { status, why: why.into() }
     }
 }

@@ -66,6 +66,11 @@ const UNIQUE: u128 = Name::IfModifiedSince.bit()
     | Name::Authorization.bit()
     | Name::ProxyAuthorization.bit();
 
+/// Whether a request may have only one field of this name.
+pub fn is_unique(id: Name) -> bool {
+    (UNIQUE | Name::Host.bit()) & id.bit() != 0
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
@@ -278,7 +283,7 @@ impl RequestParser {
         }
         self.count += 1;
         let id = Name::of(buf.get(name.clone()).unwrap_or_default());
-        if (UNIQUE | Name::Host.bit()) & id.bit() != 0 && head.headers.contains(id) {
+        if is_unique(id) && head.headers.contains(id) {
             return Err(self.duplicate(id, buf, head));
         }
         // The bytes follow with `finish`, in one piece.

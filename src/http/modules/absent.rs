@@ -48,17 +48,6 @@ fn accept(dir: &Directive, env: &mut Env) {
     env.no_effect.entry(dir.name_str().into_owned()).or_insert(dir.name.span);
 }
 
-/// A flag that may only be off.
-fn only_off(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
-    let mut on = None;
-    values::flag(&mut on, dir)?;
-    if on == Some(true) {
-        return Err(refused(dir));
-    }
-    accept(dir, env);
-    Ok(())
-}
-
 /// A flag that may only be on.
 fn only_on(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
     let mut on = None;
@@ -79,11 +68,6 @@ fn only_word_off(_: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Er
     Ok(())
 }
 
-const fn flag_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
-    let doc = "Not supported yet: only `off` is accepted.";
-    Row { name, contexts, args: Args::Flag, doc, action: Action::Set(only_off) }
-}
-
 const fn word_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
     let doc = "Not supported yet: only `off` is accepted.";
     let set: Setter<Scope> = only_word_off;
@@ -92,7 +76,6 @@ const fn word_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
 
 pub static ROWS: &[Row<Scope>] = rows! {
     [
-        flag_off("http2", HS),
         word_off("proxy_cache", HSL),
         word_off("proxy_store", HSL),
         row(

@@ -33,7 +33,7 @@ const HASHES: &str = "No effect: tables of names size themselves.";
 const POOLS: &str = "No effect: there are no memory pools to size.";
 const PACKETS: &str =
     "No effect: head and body are written together, and the kernel decides on packets.";
-const HTTP2: &str = "No effect: HTTP/2 is not supported yet, so that nothing can use it.";
+const HTTP2: &str = "No effect: obsolete in nginx too, or buffers of HTTP/2 that size themselves here.";
 const QUIC: &str = "No effect: there are no QUIC listeners yet, so that nothing can use it.";
 
 /// A row for each name of the lists.
@@ -50,11 +50,10 @@ pub static ROWS: &[Row<Scope>] = rows! {
     POOLS HS: "connection_pool_size" "request_pool_size";
     PACKETS HSL: "tcp_nopush" "postpone_output" "send_lowat";
     HTTP2 HTTP: "http2_recv_buffer_size";
-    HTTP2 HS: "http2_pool_size" "http2_max_concurrent_streams" "http2_max_concurrent_pushes"
-        "http2_max_requests" "http2_max_field_size" "http2_max_header_size"
-        "http2_body_preread_size" "http2_streams_index_size" "http2_recv_timeout"
-        "http2_idle_timeout";
-    HTTP2 HSL: "http2_chunk_size" "http2_push_preload" "http2_push";
+    HTTP2 HS: "http2_pool_size" "http2_max_concurrent_pushes" "http2_max_requests"
+        "http2_max_field_size" "http2_max_header_size" "http2_streams_index_size"
+        "http2_recv_timeout" "http2_idle_timeout";
+    HTTP2 HSL: "http2_push_preload" "http2_push";
     QUIC HS: "http3" "http3_hq" "http3_max_concurrent_streams" "http3_stream_buffer_size"
         "quic_retry" "quic_gso" "quic_host_key" "quic_active_connection_id_limit";
 };
@@ -116,7 +115,6 @@ mod tests {
         for directive in [
             "tcp_nodelay off;",
             "fastcgi_param A b;",
-            "http2 on;",
             "modern_browser x;",
         ] {
             let name = directive.split(' ').next().unwrap();

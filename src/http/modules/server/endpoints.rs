@@ -5,7 +5,7 @@
 
 use super::listen::Listen;
 use super::names::{self, Compiled};
-use super::protocols::{PROXY_PROTOCOL, Protocols, SSL};
+use super::protocols::{HTTP2, PROXY_PROTOCOL, Protocols, SSL};
 use crate::conf::Error;
 use crate::http::draft::Scope;
 use crate::http::finish::Finish;
@@ -45,6 +45,7 @@ pub fn endpoints(servers: &[Scope], cx: &mut Finish) -> (Endpoints, Vec<ListenSp
         endpoint.default = place.default;
         endpoint.proxy_protocol = place.protocols.has(PROXY_PROTOCOL);
         endpoint.tls = place.protocols.has(SSL);
+        endpoint.http2 = place.protocols.has(HTTP2);
         // A lone server takes every name; only captures make its names worth looking at.
         let captures = |name: &Compiled| matches!(name.name, Some(ServerName::Regex(_)));
         if place.servers.len() == 1 && !names[place.default].iter().any(captures) {

@@ -2,7 +2,7 @@
 //!
 //! Must not look names up nor compare addresses; `endpoints` does when all servers have been read.
 
-use super::protocols::{PROXY_PROTOCOL, SSL};
+use super::protocols::{HTTP2, PROXY_PROTOCOL, SSL};
 use crate::conf::values::{parse_number, parse_sec, parse_size};
 use crate::conf::{Directive, Env, Error, Span, Word};
 use crate::net::address::Endpoint;
@@ -78,7 +78,13 @@ fn parameter(listen: &mut Listen, word: &Word, env: &mut Env) -> Result<(), Erro
         "default_server" | "default" => listen.default = true,
         "proxy_protocol" => listen.protocols |= PROXY_PROTOCOL,
         "ssl" => listen.protocols |= SSL,
-        "http2" | "quic" | "multipath" => {
+        "http2" => {
+            env.warn(word.error(
+                "the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead",
+            ));
+            listen.protocols |= HTTP2;
+        }
+        "quic" | "multipath" => {
             return Err(word.error(format_args!(
                 "the \"{text}\" parameter of \"listen\" is not supported yet"
             )));
@@ -219,7 +225,6 @@ mod tests {
             ("80 setfib=1", "invalid parameter \"setfib=1\""),
             ("80 bind=1", "invalid parameter \"bind=1\""),
             ("80 nonsense", "invalid parameter \"nonsense\""),
-            ("80 http2", "the \"http2\" parameter of \"listen\" is not supported yet"),
             ("80 quic", "the \"quic\" parameter of \"listen\" is not supported yet"),
         ] {
             assert_eq!(listen(text).unwrap_err(), message, "{text}");

@@ -32,6 +32,11 @@ impl Draft {
         self.listens.iter().any(|listen| listen.options.ipv6only == Some(false))
     }
 
+    /// Whether a `listen` asks for HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        self.listens.iter().any(|listen| listen.protocols & protocols::HTTP2 != 0)
+    }
+
     /// Addresses and names belong to one server and are never taken over.
     pub fn inherit(&mut self, _outer: &Self) {}
 

@@ -4,6 +4,8 @@
 
 /// Connections begin with a header of the PROXY protocol.
 pub(super) const PROXY_PROTOCOL: u8 = 1;
+/// HTTP/2 is spoken whatever the servers say.
+pub(super) const HTTP2: u8 = 4;
 
 /// They are TLS.
 pub(super) const SSL: u8 = 2;

@@ -35,7 +35,7 @@ pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<usize> {
         tickets: draft.tickets != Some(false),
         kept_sessions: draft.kept_sessions.unwrap_or(0),
         lifetime: draft.timeout.unwrap_or(LIFETIME),
-        alpn: vec![b"http/1.1".to_vec(), b"http/1.0".to_vec(), b"http/0.9".to_vec()],
+        alpn: alpn(cx.http2),
         client: client(draft, cx),
         reject,
         ..crate::tls::Server::default()
@@ -51,6 +51,12 @@ pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<usize> {
     }
     cx.tls.push(server);
     Some(cx.tls.len() - 1)
+}
+
+/// What a client may choose from, the best first.
+fn alpn(http2: bool) -> Vec<Vec<u8>> {
+    let protocols: [&[u8]; 4] = [b"h2", b"http/1.1", b"http/1.0", b"http/0.9"];
+    protocols.iter().skip(usize::from(!http2)).map(|protocol| protocol.to_vec()).collect()
 }
 
 /// Where TLS was first spoken of here.
