@@ -13,6 +13,7 @@ mod crash;
 mod credentials;
 mod drain;
 mod filters;
+mod h2;
 mod limits;
 mod links;
 mod listings;

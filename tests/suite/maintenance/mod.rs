@@ -12,6 +12,7 @@ mod flags;
 mod proof;
 mod recipes;
 mod sockets;
+mod streams;
 mod subrequests;
 
 /// A server that passes everything on; `lines` are further directives of the server.

@@ -9,6 +9,7 @@ mod control;
 mod daemon;
 mod directory;
 mod dns;
+pub mod h2;
 mod held;
 pub mod impostor;
 mod load;
