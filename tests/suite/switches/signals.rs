@@ -52,6 +52,8 @@ fn a_worker_is_not_the_one_to_ask() {
     }
     let origin = Origin::answering(OK);
     let server = setup(1, &origin, "").start();
+    // One that answers has begun to listen for signals.
+    assert_eq!(server.get("/").status, 200);
     let workers = server.all_workers(1);
     for n in [1, 2] {
         send(workers[0], n);
