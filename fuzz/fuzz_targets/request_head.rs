@@ -30,16 +30,11 @@ fn written(head: &RequestHead) -> Vec<u8> {
 
 /// Every line ends with CR LF, none is folded or without a colon, and one field at most frames.
 fn lint(head: &[u8]) {
-    let text = head
-        .strip_suffix(b"\r\n\r\n")
-        .expect("an empty line at the end");
+    let text = head.strip_suffix(b"\r\n\r\n").expect("an empty line at the end");
     let mut framing = 0;
     for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        assert!(
-            !line.contains(&b'\r') && !line.contains(&0),
-            "stray line end"
-        );
+        assert!(!line.contains(&b'\r') && !line.contains(&0), "stray line end");
         if at == 0 {
             assert_eq!(line.iter().filter(|byte| **byte == b' ').count(), 2);
             continue;
@@ -55,11 +50,7 @@ fn lint(head: &[u8]) {
 
 fuzz_target!(|input: (u8, bool, &[u8])| {
     let (cut, lax, bytes) = input;
-    let limits = Limits {
-        underscores: lax,
-        ignore_invalid: !lax,
-        ..Limits::default()
-    };
+    let limits = Limits { underscores: lax, ignore_invalid: !lax, ..Limits::default() };
     let (head, result) = parse(&limits, &[bytes]);
     let first = &bytes[..usize::from(cut).min(bytes.len())];
     let (_, pieces) = parse(&limits, &[first, bytes]);
@@ -75,13 +66,7 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
         let text = written(&head);
         lint(&text);
         if head.version == Version::Http11 && head.target().starts_with(b"/") {
-            let (again, result) = parse(
-                &Limits {
-                    first_buffer: usize::MAX,
-                    ..limits
-                },
-                &[&text],
-            );
+            let (again, result) = parse(&Limits { first_buffer: usize::MAX, ..limits }, &[&text]);
             assert_eq!(result, Ok(Progress::Complete { len: text.len() }));
             let same = check_request(&again, true).unwrap_or(Length::UntilClose);
             assert!(again.method_name() == b"CONNECT" || same == length);

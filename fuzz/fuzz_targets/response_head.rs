@@ -29,12 +29,7 @@ fuzz_target!(|input: (u8, &[u8])| {
         assert!(!head.status_line.contains(&b'\n') && !head.status_line.contains(&b'\r'));
         let mut out = Vec::new();
         for field in head.headers.iter() {
-            assert!(
-                !field
-                    .value
-                    .iter()
-                    .any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
-            );
+            assert!(!field.value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')));
             field.write_to(&mut out);
         }
         let _ = response_body(head.status, &head.headers, false);

@@ -97,7 +97,8 @@ pub fn run(req: &mut Request) {
         let sub = uri.as_ref().and_then(|uri| subrequest::new(req, uri, b""));
         sub.map(Include::new)
     };
-    let around = Around { before: include(&conf.before), after: include(&conf.after), within: true };
+    let around =
+        Around { before: include(&conf.before), after: include(&conf.after), within: true };
     let reply = &mut req.reply;
     reply.clear_length();
     reply.clear_ranges();

@@ -126,7 +126,8 @@ fn opinion(req: &mut Request, sub: &Request) -> Opinion {
         401 => {
             let found = [&sub.reply.headers, &sub.upstream_headers];
             let found = found.into_iter().find(|fields| fields.contains(Name::WwwAuthenticate));
-            for value in found.into_iter().flat_map(|fields| fields.get_all(Name::WwwAuthenticate)) {
+            for value in found.into_iter().flat_map(|fields| fields.get_all(Name::WwwAuthenticate))
+            {
                 req.reply.headers.push_known(Name::WwwAuthenticate, value);
             }
             Opinion::Refuse(401)

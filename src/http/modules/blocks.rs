@@ -74,7 +74,8 @@ fn limit_except(scope: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(),
     }
     let mut methods = Vec::with_capacity(dir.args.len() + 1);
     for word in &dir.args {
-        let named = METHODS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(&word.text));
+        let named =
+            METHODS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(&word.text));
         match named {
             Some((_, method)) if !matches!(method, Method::Trace | Method::Connect) => {
                 methods.push(*method);
@@ -132,7 +133,10 @@ mod tests {
         for (inside, expected) in [
             ("limit_except FOO { }", "invalid method \"FOO\""),
             ("limit_except TRACE { }", "invalid method \"TRACE\""),
-            ("limit_except GET { } limit_except PUT { }", "\"limit_except\" directive is duplicate"),
+            (
+                "limit_except GET { } limit_except PUT { }",
+                "\"limit_except\" directive is duplicate",
+            ),
             ("limit_except GET { root x; }", "\"root\" directive is not allowed here"),
         ] {
             assert_eq!(errors("", &format!("location / {{ {inside} }}")), [expected], "{inside}");

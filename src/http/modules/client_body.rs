@@ -53,7 +53,8 @@ impl Draft {
         cx.temp_dir(&temp_path);
         Conf {
             max_size: self.max_size.unwrap_or(1024 * 1024),
-            buffer_size: usize::try_from(self.buffer_size.unwrap_or(16 * 1024)).unwrap_or(usize::MAX),
+            buffer_size: usize::try_from(self.buffer_size.unwrap_or(16 * 1024))
+                .unwrap_or(usize::MAX),
             timeout: self.timeout.unwrap_or(MINUTE),
             temp_path,
             in_file: self.in_file.unwrap_or(InFile::Off),

@@ -101,7 +101,11 @@ mod tests {
     use crate::conf::Span;
 
     fn level(words: &[&str]) -> Result<Level, String> {
-        let word = |text: &&str| Word { text: text.as_bytes().to_vec(), span: Span::NOWHERE, quoted: false };
+        let word = |text: &&str| Word {
+            text: text.as_bytes().to_vec(),
+            span: Span::NOWHERE,
+            quoted: false,
+        };
         let words: Vec<_> = words.iter().map(word).collect();
         least_level(&words).map_err(|error| error.message)
     }

@@ -192,8 +192,7 @@ mod tests {
     use super::*;
     use crate::http::fixture::{Site, errors};
 
-    const ZONES: &str =
-        "limit_conn_zone $arg_a zone=a:32k; limit_conn_zone $arg_b zone=b:32k;";
+    const ZONES: &str = "limit_conn_zone $arg_a zone=a:32k; limit_conn_zone $arg_b zone=b:32k;";
 
     fn ask(site: &Site, args: &str) -> (Request, Phase) {
         let mut req = site.request();

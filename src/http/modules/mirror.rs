@@ -96,11 +96,17 @@ pub async fn run(req: &mut Request) -> Phase {
         sub.method = req.method;
         match req.live.background.begin(sub) {
             Err(Refusal::TooMany { first: true }) => {
-                req.log(Level::Warn, format_args!("too many mirrored requests are under way, some are skipped"));
+                req.log(
+                    Level::Warn,
+                    format_args!("too many mirrored requests are under way, some are skipped"),
+                );
             }
             Err(Refusal::Failed(error)) => {
                 let cause = os_error(&error);
-                req.log(Level::Alert, format_args!("socketpair() failed{cause}, a mirrored request is skipped"));
+                req.log(
+                    Level::Alert,
+                    format_args!("socketpair() failed{cause}, a mirrored request is skipped"),
+                );
             }
             _ => {}
         }

@@ -194,8 +194,12 @@ mod tests {
         let time = Some(784_111_777);
         let later = Some(784_111_778);
         let earlier = Some(784_111_776);
-        assert!(!modified_since(at, time, Since::Exact) && !modified_since(at, time, Since::Before));
-        assert!(modified_since(at, later, Since::Exact) && modified_since(at, later, Since::Before));
+        assert!(
+            !modified_since(at, time, Since::Exact) && !modified_since(at, time, Since::Before)
+        );
+        assert!(
+            modified_since(at, later, Since::Exact) && modified_since(at, later, Since::Before)
+        );
         assert!(modified_since(at, earlier, Since::Exact));
         assert!(!modified_since(at, earlier, Since::Before));
         assert!(modified_since(at, time, Since::Off) && modified_since(at, None, Since::Exact));

@@ -76,15 +76,18 @@ impl Conf {
             }
             let text = word.str()?.trim_start_matches('~');
             let pattern = Pattern::new(text, true).map_err(|message| word.error(message))?;
-            if own { self.host_patterns.push(pattern) } else { self.patterns.push(pattern) }
+            if own {
+                self.host_patterns.push(pattern)
+            } else {
+                self.patterns.push(pattern)
+            }
             return Ok(());
         }
         let slash = memchr::memchr(b'/', &word.text).unwrap_or(word.text.len());
         let (host, path) = word.text.split_at(slash);
         let shown = String::from_utf8_lossy(host);
-        let name = ServerName::parse(&host.to_ascii_lowercase()).ok_or_else(|| {
-            word.error(format_args!("invalid hostname or wildcard \"{shown}\""))
-        })?;
+        let name = ServerName::parse(&host.to_ascii_lowercase())
+            .ok_or_else(|| word.error(format_args!("invalid hostname or wildcard \"{shown}\"")))?;
         if !self.names.add(&name, self.paths.len()) {
             return Err(word.error(format_args!("conflicting parameter \"{shown}\"")));
         }
@@ -179,7 +182,8 @@ mod tests {
         let server = format!("listen 1; server_name own.example ~^re; valid_referers {conf};");
         let (snapshot, _) = snapshot("", &server);
         let conf = &snapshot.conf(snapshot.servers[0].root).referer;
-        let given = |referer: &str| conf.allows((!referer.is_empty()).then_some(referer.as_bytes()));
+        let given =
+            |referer: &str| conf.allows((!referer.is_empty()).then_some(referer.as_bytes()));
         referers.iter().map(|referer| given(referer)).collect()
     }
 
@@ -188,12 +192,31 @@ mod tests {
         assert_eq!(
             allowed(
                 "a.example *.b.example/x c.*",
-                &["http://a.example/", "HTTPS://A.Example:80/y", "http://w.b.example/xy", "http://w.b.example/y", "http://c.org", "http://d.org", "ftp://a.example/", ""],
+                &[
+                    "http://a.example/",
+                    "HTTPS://A.Example:80/y",
+                    "http://w.b.example/xy",
+                    "http://w.b.example/y",
+                    "http://c.org",
+                    "http://d.org",
+                    "ftp://a.example/",
+                    ""
+                ],
             ),
             [true, true, true, false, true, false, false, false]
         );
         assert_eq!(
-            allowed("none blocked server_names ~\\.goo\\.", &["", "-", "http://own.example/z", "http://RE.example/", "http://www.Goo.example/", "http://x.example/re"]),
+            allowed(
+                "none blocked server_names ~\\.goo\\.",
+                &[
+                    "",
+                    "-",
+                    "http://own.example/z",
+                    "http://RE.example/",
+                    "http://www.Goo.example/",
+                    "http://x.example/re"
+                ]
+            ),
             [true, true, true, true, true, false]
         );
     }
@@ -208,7 +231,11 @@ mod tests {
             ("a A/x", "conflicting parameter \"A\""),
             ("~", "empty regex in \"~\""),
         ] {
-            assert_eq!(errors("", &format!("listen 1; valid_referers {conf};")), [message], "{conf}");
+            assert_eq!(
+                errors("", &format!("listen 1; valid_referers {conf};")),
+                [message],
+                "{conf}"
+            );
         }
     }
 }

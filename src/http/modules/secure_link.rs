@@ -184,7 +184,14 @@ mod tests {
         assert_eq!(ask(&format!("{digest}==")).unwrap(), "1");
         assert_eq!(ask(&format!("{digest},4000000000")).unwrap(), "1");
         assert_eq!(ask(&format!("{digest},1")).unwrap(), "0");
-        for bad in [format!("{digest},0"), format!("{digest},"), format!("{digest},x"), format!("{digest}AA"), digest[1..].into(), String::new()] {
+        for bad in [
+            format!("{digest},0"),
+            format!("{digest},"),
+            format!("{digest},x"),
+            format!("{digest}AA"),
+            digest[1..].into(),
+            String::new(),
+        ] {
             assert_eq!(ask(&bad), None, "{bad}");
         }
         assert_eq!(value("secure_link $arg_l;", "/?l=x"), None);
@@ -200,9 +207,16 @@ mod tests {
     #[test]
     fn the_two_ways_do_not_mix() {
         let both = "listen 1; location / { secure_link_secret a; secure_link_md5 b; }";
-        let message = "\"secure_link_secret\" cannot be mixed with \"secure_link\" and \"secure_link_md5\"";
+        let message =
+            "\"secure_link_secret\" cannot be mixed with \"secure_link\" and \"secure_link_md5\"";
         assert_eq!(errors("", both), [message]);
         // One of the outer level gives way.
-        assert!(errors("secure_link a; secure_link_md5 b;", "listen 1; location / { secure_link_secret a; }").is_empty());
+        assert!(
+            errors(
+                "secure_link a; secure_link_md5 b;",
+                "listen 1; location / { secure_link_secret a; }"
+            )
+            .is_empty()
+        );
     }
 }

@@ -193,14 +193,17 @@ mod tests {
     #[test]
     fn hashes_are_murmur2() {
         // Known values of MurmurHash2 (32 bits, seed 0).
-        for (text, hash) in [("", 0), ("a", 0x9268_5f5e), ("abcd", 0x2687_3021), ("test", 403_862_830)] {
+        for (text, hash) in
+            [("", 0), ("a", 0x9268_5f5e), ("abcd", 0x2687_3021), ("test", 403_862_830)]
+        {
             assert_eq!(murmur2(text.as_bytes()), hash, "{text}");
         }
     }
 
     #[test]
     fn parts_have_their_share() {
-        let blocks = "split_clients $args $x { 0.5% a; 20% b; * c; } split_clients $args $y { 33.33% a; }";
+        let blocks =
+            "split_clients $args $x { 0.5% a; 20% b; * c; } split_clients $args $y { 33.33% a; }";
         let site = Site::new(blocks, "listen 1;");
         let mut counts = [0; 5];
         for n in 0..10_000 {

@@ -33,7 +33,8 @@ const HASHES: &str = "No effect: tables of names size themselves.";
 const POOLS: &str = "No effect: there are no memory pools to size.";
 const PACKETS: &str =
     "No effect: head and body are written together, and the kernel decides on packets.";
-const HTTP2: &str = "No effect: obsolete in nginx too, or buffers of HTTP/2 that size themselves here.";
+const HTTP2: &str =
+    "No effect: obsolete in nginx too, or buffers of HTTP/2 that size themselves here.";
 const QUIC: &str = "No effect: there are no QUIC listeners yet, so that nothing can use it.";
 
 /// A row for each name of the lists.
@@ -112,11 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_refused_by_name_unless_it_is_off() {
-        for directive in [
-            "tcp_nodelay off;",
-            "fastcgi_param A b;",
-            "modern_browser x;",
-        ] {
+        for directive in ["tcp_nodelay off;", "fastcgi_param A b;", "modern_browser x;"] {
             let name = directive.split(' ').next().unwrap();
             let message = format!("\"{name}\" directive is not supported yet");
             assert_eq!(errors("", directive), [message], "{directive}");

@@ -41,7 +41,10 @@ fn words_of_a_format_are_joined_and_a_request_is_logged_once() {
 
 #[test]
 fn json_has_no_dash() {
-    let site = Site::new("log_format f escape=json '{\"u\":\"$remote_user\",\"q\":\"$request\"}';", "access_log a f;");
+    let site = Site::new(
+        "log_format f escape=json '{\"u\":\"$remote_user\",\"q\":\"$request\"}';",
+        "access_log a f;",
+    );
     logged(&site, |req| req.head.line = b"GET /\"\x01".to_vec());
     assert_eq!(site.text("a"), "{\"u\":\"\",\"q\":\"GET /\\\"\\u0001\"}\n");
 }
@@ -104,7 +107,10 @@ fn a_name_with_variables_needs_the_root() {
     logged(&site, |req| req.head.host = b"no/such/dir".to_vec());
     assert_eq!(site.text("logs/one.log"), "/\n");
     let errors = site.text("error.log");
-    assert!(errors.contains("[crit]") && errors.contains("no/such/dir.log\" failed (2: No such file"), "{errors}");
+    assert!(
+        errors.contains("[crit]") && errors.contains("no/such/dir.log\" failed (2: No such file"),
+        "{errors}"
+    );
     std::fs::remove_dir(site.dir.path().join("html")).unwrap();
     logged(&site, |req| req.head.host = b"two".to_vec());
     assert_eq!(site.text("logs/two.log"), "");

@@ -245,7 +245,11 @@ impl LogWritten {
         Ok(Log { target, format, filter })
     }
 
-    fn target(&self, buffers: &mut HashMap<usize, Buffering>, cx: &mut Finish) -> Result<Target, Error> {
+    fn target(
+        &self,
+        buffers: &mut HashMap<usize, Buffering>,
+        cx: &mut Finish,
+    ) -> Result<Target, Error> {
         let path = &self.path;
         if has_variables(path) {
             let relative = !path.text.starts_with(b"/");
@@ -261,7 +265,8 @@ impl LogWritten {
             && *buffers.entry(index).or_insert(buffering) != buffering
         {
             let shown = path.lossy();
-            let text = format_args!("access_log \"{shown}\" already defined with conflicting parameters");
+            let text =
+                format_args!("access_log \"{shown}\" already defined with conflicting parameters");
             return Err(path.error(text));
         }
         Ok(Target::File { index, buffering: self.buffering })

@@ -21,13 +21,27 @@ fn the_page_is_nginxs() {
         entry(&long, Kind::File, 1 << 20),
         entry(&long[1..], Kind::File, 5),
     ];
-    let shown = text(page::write(b"/<x>/", &entries, Style { localtime: false, exact_size: true, utf8: false }));
+    let shown = text(page::write(
+        b"/<x>/",
+        &entries,
+        Style { localtime: false, exact_size: true, utf8: false },
+    ));
     let lines: Vec<_> = shown.split("\r\n").collect();
     assert_eq!(lines[1], "<head><title>Index of /&lt;x&gt;/</title></head>");
     assert_eq!(lines[3], "<h1>Index of /&lt;x&gt;/</h1><hr><pre><a href=\"../\">../</a>");
     let spaces = |n: usize| " ".repeat(n);
-    assert_eq!(lines[4], format!("<a href=\"dir/\">dir/</a>{} 28-Sep-1970 06:00 {}-", spaces(46), spaces(18)));
-    assert_eq!(lines[5], format!("<a href=\"a%20%3C%26%3E\">a &lt;&amp;&gt;</a>{} 28-Sep-1970 06:00 {}10240", spaces(45), spaces(14)));
+    assert_eq!(
+        lines[4],
+        format!("<a href=\"dir/\">dir/</a>{} 28-Sep-1970 06:00 {}-", spaces(46), spaces(18))
+    );
+    assert_eq!(
+        lines[5],
+        format!(
+            "<a href=\"a%20%3C%26%3E\">a &lt;&amp;&gt;</a>{} 28-Sep-1970 06:00 {}10240",
+            spaces(45),
+            spaces(14)
+        )
+    );
     assert!(lines[6].contains(&format!("\">{}..&gt;</a> 28-Sep", &long[..47])), "{}", lines[6]);
     assert!(lines[7].contains(&format!("\">{}</a> 28-Sep", &long[1..])), "{}", lines[7]);
     assert_eq!(&lines[8..], ["</pre><hr></body>", "</html>", ""]);
@@ -64,7 +78,8 @@ fn sizes_are_rounded() {
 
 #[test]
 fn data_is_nginxs() {
-    let entries = [entry("d", Kind::Directory, 1), entry("q\"<", Kind::File, 2), entry("s", Kind::Other, 0)];
+    let entries =
+        [entry("d", Kind::Directory, 1), entry("q\"<", Kind::File, 2), entry("s", Kind::Other, 0)];
     assert_eq!(
         text(data::json(&entries)),
         "[\r\n{ \"name\":\"d\", \"type\":\"directory\", \"mtime\":\"Mon, 28 Sep 1970 06:00:00 GMT\" },\r\n\

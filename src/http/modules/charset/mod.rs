@@ -92,7 +92,10 @@ impl Draft {
     fn check(&self, charset: Option<&Word>, cx: &mut Finish) {
         let (Some(to), Some(from)) = (charset, &self.source) else { return };
         let known = !is_variable(to) && !is_variable(from);
-        if known && !same(&to.text, &from.text) && between(&self.maps, &from.text, &to.text).is_none() {
+        if known
+            && !same(&to.text, &from.text)
+            && between(&self.maps, &from.text, &to.text).is_none()
+        {
             cx.report(to.error(no_map(&from.text, &to.text)));
         }
     }
@@ -271,7 +274,8 @@ mod tests {
 
     #[test]
     fn maps_are_checked() {
-        let map = |names: &str, lines: &str| errors(&format!("charset_map {names} {{ {lines} }}"), "");
+        let map =
+            |names: &str, lines: &str| errors(&format!("charset_map {names} {{ {lines} }}"), "");
         assert_eq!(map("a b", "80 81; fF 0;"), [""; 0]);
         assert_eq!(map("a utf-8", "80 d0b6; 81 E282AC;"), [""; 0]);
         assert_eq!(map("a A", ""), ["\"charset_map\" between the same charsets \"a\" and \"A\""]);

@@ -37,7 +37,8 @@ impl Packer for Deflate {
         let status = self.compress(input, out, flush);
         let status =
             status.map_err(|error| failed(format_args!("deflate() failed: {}", error as i32)))?;
-        let (taken, made) = (length(self.total_in() - before.0), length(self.total_out() - before.1));
+        let (taken, made) =
+            (length(self.total_in() - before.0), length(self.total_out() - before.1));
         let done = match then {
             Then::End => status == Status::StreamEnd,
             _ => made < out.len(),
@@ -100,7 +101,11 @@ impl Coder for Gunzip {
         while out.len() < limit {
             let rest = input.get(taken..).unwrap_or_default();
             if rest.is_empty() && self.stream.is_none() {
-                return if then == Then::End && !self.any { Err(cut_short()) } else { Ok(Step { taken, done: true }) };
+                return if then == Then::End && !self.any {
+                    Err(cut_short())
+                } else {
+                    Ok(Step { taken, done: true })
+                };
             }
             let stream = self.stream.get_or_insert_with(|| Inflate::new(true, 15 + GZIP_FRAME));
             let before = (stream.total_in(), stream.total_out());
@@ -115,7 +120,11 @@ impl Coder for Gunzip {
             if status == Status::StreamEnd {
                 (self.stream, self.any) = (None, true);
             } else if !full {
-                return if then == Then::End { Err(cut_short()) } else { Ok(Step { taken, done: true }) };
+                return if then == Then::End {
+                    Err(cut_short())
+                } else {
+                    Ok(Step { taken, done: true })
+                };
             }
         }
         Ok(Step { taken, done: false })

@@ -129,7 +129,8 @@ mod tests {
     fn code(coder: &mut Packing, text: &[u8], length: usize, room: usize) -> Vec<u8> {
         let mut out = Vec::new();
         let pieces = text.chunks(length).enumerate();
-        let pieces = pieces.map(|(n, piece)| (piece, if n % 3 == 2 { Then::Flush } else { Then::More }));
+        let pieces =
+            pieces.map(|(n, piece)| (piece, if n % 3 == 2 { Then::Flush } else { Then::More }));
         for (mut piece, then) in pieces.chain([(&[][..], Then::End)]) {
             loop {
                 let step = coder.code(piece, then, &mut out, room).unwrap();
@@ -145,9 +146,11 @@ mod tests {
 
     #[test]
     fn every_coding_can_be_undone() {
-        let text: Vec<u8> = (0..150_000_u32).flat_map(|n| (n % 1009 * (n % 977)).to_le_bytes()).collect();
+        let text: Vec<u8> =
+            (0..150_000_u32).flat_map(|n| (n % 1009 * (n % 977)).to_le_bytes()).collect();
         for coding in CODINGS {
-            for (text, known) in [(&text[..], true), (&text[..], false), (b"x", true), (b"", false)] {
+            for (text, known) in [(&text[..], true), (&text[..], false), (b"x", true), (b"", false)]
+            {
                 let mut coder = coding.packing(3, known.then_some(text.len() as u64));
                 let packed = code(&mut coder, text, 40_000, 20_000);
                 assert_eq!(restored(coding, &packed), text, "{coding:?} {known}");

@@ -143,7 +143,9 @@ fn is_over(expires: &[u8], date: Option<&[u8]>) -> bool {
 
 /// Whether a comma separated list has a word without a value.
 fn lists(value: &[u8], word: &str) -> bool {
-    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    value
+        .split(|byte| *byte == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// Internet Explorer 4, 5, and 6 before Windows XP's second service pack.

@@ -189,7 +189,8 @@ pub static ROWS: &[Row<Scope>] = &[
     no_effect("gzip_no_buffer", HSL, MEMORY),
 ];
 
-const BUFFERS: &str = "No effect: what is held for a slow client is bounded for every answer alike.";
+const BUFFERS: &str =
+    "No effect: what is held for a slow client is bounded for every answer alike.";
 const MEMORY: &str = "No effect: memory is chosen by the length of the answer.";
 
 pub static VARIABLES: &[Variable] = &[

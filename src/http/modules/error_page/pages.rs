@@ -62,14 +62,9 @@ fn words(status: u16) -> Option<Words> {
 /// The statuses that clients see as 400.
 fn special(status: u16) -> Option<Words> {
     let (title, more) = match status {
-        494 => {
-            ("400 Request Header Or Cookie Too Large", "Request Header Or Cookie Too Large")
-        }
+        494 => ("400 Request Header Or Cookie Too Large", "Request Header Or Cookie Too Large"),
         495 => ("400 The SSL certificate error", "The SSL certificate error"),
-        496 => (
-            "400 No required SSL certificate was sent",
-            "No required SSL certificate was sent",
-        ),
+        496 => ("400 No required SSL certificate was sent", "No required SSL certificate was sent"),
         497 => (
             "400 The plain HTTP request was sent to HTTPS port",
             "The plain HTTP request was sent to HTTPS port",

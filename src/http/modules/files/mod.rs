@@ -127,9 +127,9 @@ fn set_root(scope: &mut Scope, dir: &Directive, alias: Alias) -> Result<(), Erro
 fn set_alias(scope: &mut Scope, dir: &Directive) -> Result<(), Error> {
     let alias = match &scope.matcher {
         Some(Matcher::Named(_)) => {
-            return Err(dir.error(
-                "the \"alias\" directive cannot be used inside the named location",
-            ));
+            return Err(
+                dir.error("the \"alias\" directive cannot be used inside the named location")
+            );
         }
         Some(Matcher::Exact(word) | Matcher::Prefix { path: word, .. }) => {
             Alias::Prefix(word.text.as_slice().into())
@@ -193,13 +193,9 @@ pub static ROWS: &[Row<Scope>] = &[
         "Opens the location to internal redirects only; clients get 404.",
         |s, dir, _| set_internal(s, dir),
     ),
-    row(
-        "etag",
-        HSL,
-        Args::Flag,
-        "Sends `ETag` with static files (default on).",
-        |s, dir, _| values::flag(&mut s.drafts.files.etag, dir),
-    ),
+    row("etag", HSL, Args::Flag, "Sends `ETag` with static files (default on).", |s, dir, _| {
+        values::flag(&mut s.drafts.files.etag, dir)
+    }),
     not_yet("disable_symlinks", HSL),
     switch("sendfile", HSLI, "Lets the kernel copy files to sockets."),
     no_effect("sendfile_max_chunk", HSL, "Bytes sent by one call of sendfile."),

@@ -29,7 +29,8 @@ pub fn standard() -> Arc<Types> {
     static STANDARD: LazyLock<Arc<Types>> = LazyLock::new(|| {
         let known = [("html", "text/html"), ("gif", "image/gif"), ("jpg", "image/jpeg")];
         let known = known.into_iter();
-        let by_extension = known.map(|(e, t)| (e.as_bytes().to_vec(), t.as_bytes().into())).collect();
+        let by_extension =
+            known.map(|(e, t)| (e.as_bytes().to_vec(), t.as_bytes().into())).collect();
         Arc::new(Types { by_extension })
     });
     STANDARD.clone()

@@ -114,11 +114,8 @@ impl Geo {
     }
 
     fn address(&self, req: &Request) -> Option<IpAddr> {
-        let address = if self.own {
-            req.peer().ip()
-        } else {
-            cidr::parse_address(&self.source.value(req))
-        };
+        let address =
+            if self.own { req.peer().ip() } else { cidr::parse_address(&self.source.value(req)) };
         let Table { proxies, proxy_recursive, .. } = &*self.table;
         if proxies.is_empty() {
             return address;

@@ -80,7 +80,9 @@ impl Ranges {
         let mut ranges: Vec<Range> = Vec::new();
         for (first, (last, value)) in self.pieces {
             match ranges.last_mut() {
-                Some(before) if before.value == value && before.last.checked_add(1) == Some(first) => {
+                Some(before)
+                    if before.value == value && before.last.checked_add(1) == Some(first) =>
+                {
                     before.last = last;
                 }
                 _ => ranges.push(Range { first, last, value }),

@@ -44,7 +44,8 @@ impl Table {
     pub fn find(&self, address: Option<IpAddr>) -> &[u8] {
         // An address that is none counts as the last one there is.
         let address = address.map_or(IpAddr::V4(Ipv4Addr::BROADCAST), cidr::unmapped);
-        let found = if self.nets.is_empty() { self.find_range(address) } else { self.find_net(address) };
+        let found =
+            if self.nets.is_empty() { self.find_range(address) } else { self.find_net(address) };
         found.and_then(|at| self.values.get(at)).map_or(b"", |value| value)
     }
 
@@ -118,7 +119,11 @@ impl Reader {
 
     /// A value for messages.
     fn shown(&self, number: usize) -> String {
-        self.table.values.get(number).map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default()
+        self.table
+            .values
+            .get(number)
+            .map(|v| String::from_utf8_lossy(v).into_owned())
+            .unwrap_or_default()
     }
 
     /// `default value`, `network value`, `delete network`.
@@ -133,7 +138,8 @@ impl Reader {
         }
         let nets = match &key.text[..] {
             b"default" => {
-                let anywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+                let anywhere: [IpAddr; 2] =
+                    [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
                 anywhere.iter().filter_map(|address| IpNet::new(*address, 0).ok()).collect()
             }
             _ => vec![network(key, env)?],
@@ -174,7 +180,9 @@ impl Reader {
             Err(Clash::Replaced(old)) => self.warn("range", key, value, old, env),
             Err(Clash::Overlaps(first, last)) => {
                 let shown = key.lossy();
-                return Err(key.error(format_args!("range \"{shown}\" overlaps \"{first}-{last}\"")));
+                return Err(
+                    key.error(format_args!("range \"{shown}\" overlaps \"{first}-{last}\""))
+                );
             }
         }
         Ok(())

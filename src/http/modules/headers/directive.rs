@@ -47,11 +47,7 @@ impl Draft {
 
     pub fn finish(&self, cx: &mut Finish) -> Conf {
         let expires = self.expires.as_ref().and_then(|written| Expires::finish(written, cx));
-        Conf {
-            headers: compile(&self.headers, cx),
-            trailers: compile(&self.trailers, cx),
-            expires,
-        }
+        Conf { headers: compile(&self.headers, cx), trailers: compile(&self.trailers, cx), expires }
     }
 }
 
@@ -126,13 +122,9 @@ pub static ROWS: &[Row<Scope>] = &[
          `off` or `merge`.",
         |s, dir, _| values::choice(&mut s.drafts.headers.headers_inherit, dir, INHERIT),
     ),
-    row(
-        "add_trailer_inherit",
-        HSLI,
-        Args::Exactly(1),
-        "The same for trailers.",
-        |s, dir, _| values::choice(&mut s.drafts.headers.trailers_inherit, dir, INHERIT),
-    ),
+    row("add_trailer_inherit", HSLI, Args::Exactly(1), "The same for trailers.", |s, dir, _| {
+        values::choice(&mut s.drafts.headers.trailers_inherit, dir, INHERIT)
+    }),
 ];
 
 #[cfg(test)]
@@ -177,10 +169,7 @@ mod tests {
                 "expires modified @1h;",
                 "\"expires\" directive daily time cannot be used with \"modified\" parameter",
             ),
-            (
-                "expires @25h;",
-                "\"expires\" directive daily time value must be less than 24 hours",
-            ),
+            ("expires @25h;", "\"expires\" directive daily time value must be less than 24 hours"),
             ("expires 1d; expires 2d;", "\"expires\" directive is duplicate"),
         ] {
             assert_eq!(read(text).1, [error], "{text}");

@@ -77,7 +77,12 @@ impl Expires {
 
     /// `Expires` and `Cache-Control` for an answer made at `now`. `None` when a computed value is
     /// `off` or no time.
-    pub fn fields(&self, req: &Request, modified: Option<i64>, now: i64) -> Option<(String, String)> {
+    pub fn fields(
+        &self,
+        req: &Request,
+        modified: Option<i64>,
+        now: i64,
+    ) -> Option<(String, String)> {
         let time = match self {
             Self::Fixed(Moment(time)) => *time,
             Self::Computed { modified, value } => parse(&value.value(req), *modified).ok()?,

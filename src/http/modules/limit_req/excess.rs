@@ -192,7 +192,12 @@ mod tests {
     }
 
     /// nginx's lines, with its types.
-    fn plain(known: &mut BTreeMap<u8, (u64, u64)>, how: Rate, key: u8, now: u64) -> Result<u64, u64> {
+    fn plain(
+        known: &mut BTreeMap<u8, (u64, u64)>,
+        how: Rate,
+        key: u8,
+        now: u64,
+    ) -> Result<u64, u64> {
         let Some((last, before)) = known.get_mut(&key) else {
             known.insert(key, (now, 0));
             return Ok(0);

@@ -114,9 +114,12 @@ impl Conf {
     fn refuse(&self, req: &mut Request, excess: u64, zone: &str) -> Phase {
         let dry = if self.dry_run { ", dry run" } else { "" };
         let (whole, thousandths) = (excess / 1000, excess % 1000);
-        req.log(self.level, format_args!(
-            "limiting requests{dry}, excess: {whole}.{thousandths:03} by zone \"{zone}\""
-        ));
+        req.log(
+            self.level,
+            format_args!(
+                "limiting requests{dry}, excess: {whole}.{thousandths:03} by zone \"{zone}\""
+            ),
+        );
         if self.dry_run {
             req.limited.requests = Some("REJECTED_DRY_RUN");
             return Ok(());
@@ -130,9 +133,12 @@ impl Conf {
         let level = Level::ALL.into_iter().rev().find(|level| *level < self.level);
         let level = level.unwrap_or(Level::Info).max(Level::Info);
         let (whole, thousandths) = (excess / 1000, excess % 1000);
-        req.log(level, format_args!(
-            "delaying request{dry}, excess: {whole}.{thousandths:03}, by zone \"{zone}\""
-        ));
+        req.log(
+            level,
+            format_args!(
+                "delaying request{dry}, excess: {whole}.{thousandths:03}, by zone \"{zone}\""
+            ),
+        );
         if self.dry_run {
             req.limited.requests = Some("DELAYED_DRY_RUN");
             return Ok(());
@@ -185,9 +191,12 @@ fn lock<'a>(req: &Request, shared: &SharedZone, zone: &'a Keyed) -> Option<keyed
 fn tell_if(evicted: bool, req: &Request, shared: &SharedZone, zone: &Keyed) {
     if evicted && zone.may_tell() {
         let (name, room) = (shared.name(), zone.capacity());
-        req.log(Level::Warn, format_args!(
-            "limit_req zone \"{name}\" is full: the oldest of {room} keys are forgotten"
-        ));
+        req.log(
+            Level::Warn,
+            format_args!(
+                "limit_req zone \"{name}\" is full: the oldest of {room} keys are forgotten"
+            ),
+        );
     }
 }
 

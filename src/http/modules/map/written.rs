@@ -33,7 +33,10 @@ pub(super) enum Key {
     Exact(Vec<u8>),
     /// The same, or a wildcard such as `*.example.com`.
     Hostname(Vec<u8>),
-    Regex { pattern: Vec<u8>, caseless: bool },
+    Regex {
+        pattern: Vec<u8>,
+        caseless: bool,
+    },
 }
 
 impl Written {

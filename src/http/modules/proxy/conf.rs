@@ -111,8 +111,14 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 /// Fields of answers hidden unless `proxy_pass_header` names them.
 const HIDDEN: [&str; 8] = [
-    "date", "server", "x-pad", "x-accel-expires", "x-accel-redirect", "x-accel-limit-rate",
-    "x-accel-buffering", "x-accel-charset",
+    "date",
+    "server",
+    "x-pad",
+    "x-accel-expires",
+    "x-accel-redirect",
+    "x-accel-limit-rate",
+    "x-accel-buffering",
+    "x-accel-charset",
 ];
 
 impl Draft {

@@ -70,7 +70,8 @@ impl CookiesDraft {
                 Some((pattern, flags.iter().map(|flag| cx.template(flag)).collect()))
             }),
         };
-        let any = !(cookies.domains.is_empty() && cookies.paths.is_empty() && cookies.flags.is_empty());
+        let any =
+            !(cookies.domains.is_empty() && cookies.paths.is_empty() && cookies.flags.is_empty());
         any.then_some(cookies)
     }
 }
@@ -202,9 +203,8 @@ fn flag(word: &[u8]) -> Option<Flag> {
 }
 
 fn set(attributes: &mut Vec<Attribute<'_>>, flag: Flag) {
-    let is = |attribute: &Attribute<'_>, name: &str| {
-        attribute.key.eq_ignore_ascii_case(name.as_bytes())
-    };
+    let is =
+        |attribute: &Attribute<'_>, name: &str| attribute.key.eq_ignore_ascii_case(name.as_bytes());
     match flag {
         Flag::Off(name) => {
             let mut first = true;

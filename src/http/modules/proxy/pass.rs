@@ -8,8 +8,8 @@ use crate::http::affinity::Affinity;
 use crate::http::client::Client;
 use crate::http::h1::framing::{self, Length};
 use crate::http::headers::Name;
-use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Plan, Reply, Source};
 use crate::http::method::Method;
+use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Plan, Reply, Source};
 use crate::http::passage;
 use crate::http::phase::Stop;
 use crate::http::request::{Request, Try};
@@ -82,8 +82,14 @@ pub async fn run(req: &mut Request) -> Stop {
     let chunked = streamed && req.body.chunked;
     let local = conf.bind.value(req);
     let mut course = Course {
-        conf, chosen, head: Vec::with_capacity(512), streamed, chunked, local,
-        tag: pass.tag.from(local), began: Instant::now(),
+        conf,
+        chosen,
+        head: Vec::with_capacity(512),
+        streamed,
+        chunked,
+        local,
+        tag: pass.tag.from(local),
+        began: Instant::now(),
     };
     course.write_head(req, &target);
     req.upstream_target = target;
@@ -278,7 +284,8 @@ impl Course<'_> {
         on.peer.head_came();
         let sent = on.exchange.sent > 0;
         if let Some(condition) = retry::of_status(status) {
-            let may = selection.tries > 0 && retry::allowed(self.conf, &self.tried(req, condition, sent));
+            let may =
+                selection.tries > 0 && retry::allowed(self.conf, &self.tried(req, condition, sent));
             if may {
                 req.guest.is_answered();
                 let outcome = match status {
@@ -391,7 +398,11 @@ impl Course<'_> {
         }
         end_try(req, status);
         let tried = self.tried(req, condition, sent);
-        if tries > 0 && retry::allowed(self.conf, &tried) { None } else { Some(Stop::Status(status)) }
+        if tries > 0 && retry::allowed(self.conf, &tried) {
+            None
+        } else {
+            Some(Stop::Status(status))
+        }
     }
 
     fn tried(&self, req: &Request, condition: u32, sent: bool) -> retry::Tried {
@@ -402,7 +413,10 @@ impl Course<'_> {
 
     fn free(&self, req: &Request, peer: PeerRef, outcome: Outcome) {
         if self.chosen.group.free(peer, outcome, Now::now()) {
-            req.log(Level::Warn, format_args!("upstream server temporarily disabled while connecting to upstream"));
+            req.log(
+                Level::Warn,
+                format_args!("upstream server temporarily disabled while connecting to upstream"),
+            );
         }
     }
 }

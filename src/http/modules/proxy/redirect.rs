@@ -59,7 +59,11 @@ impl Redirects {
 }
 
 /// `proxy_pass http://b/two/` in `location /one/`: `http://b/two/x` becomes `/one/x`.
-fn compile(rule: &RuleDraft, pass: Option<&PassDraft>, cx: &mut Finish) -> Option<(From, Template)> {
+fn compile(
+    rule: &RuleDraft,
+    pass: Option<&PassDraft>,
+    cx: &mut Finish,
+) -> Option<(From, Template)> {
     match rule {
         RuleDraft::Default => {
             let pass = pass.filter(|pass| !pass.word.text.contains(&b'$'))?;

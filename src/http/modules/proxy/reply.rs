@@ -44,14 +44,23 @@ pub fn prepare(
     if let Some(rate) = rate.and_then(values::parse_number) {
         req.limit_rate = Some(rate);
     }
-    if heeds(REDIRECT) && let Some(stop) = accel_redirect(req) {
+    if heeds(REDIRECT)
+        && let Some(stop) = accel_redirect(req)
+    {
         answer.dismiss();
         return stop;
     }
     if from.http09 {
-        req.log_error(format_args!("upstream sent no valid HTTP/1.0 header while reading response header from upstream"));
+        req.log_error(format_args!(
+            "upstream sent no valid HTTP/1.0 header while reading response header from upstream"
+        ));
         req.keepalive = false;
-        req.reply = Reply { status: 200, bare: true, body: Body::Upstream(Box::new(answer)), ..Reply::default() };
+        req.reply = Reply {
+            status: 200,
+            bare: true,
+            body: Body::Upstream(Box::new(answer)),
+            ..Reply::default()
+        };
         return Stop::Reply;
     }
     let status = from.head.status;
@@ -90,7 +99,8 @@ pub fn prepare(
 
 /// Whether the answer is read ahead of the client; the upstream may know better than the configuration.
 fn buffering(req: &Request, conf: &Conf) -> bool {
-    let said = req.upstream_headers.get(Name::XAccelBuffering).filter(|_| conf.ignored & BUFFERING == 0);
+    let said =
+        req.upstream_headers.get(Name::XAccelBuffering).filter(|_| conf.ignored & BUFFERING == 0);
     match said {
         Some(word) if word.eq_ignore_ascii_case(b"yes") => true,
         Some(word) if word.eq_ignore_ascii_case(b"no") => false,
@@ -121,11 +131,13 @@ fn copy_fields(req: &Request, conf: &Conf, reply: &mut Reply) {
             continue;
         }
         match field.id {
-            Name::Connection | Name::KeepAlive | Name::TransferEncoding | Name::ProxyConnection => {}
+            Name::Connection | Name::KeepAlive | Name::TransferEncoding | Name::ProxyConnection => {
+            }
             Name::ContentType => reply.content_type = Some(field.value.to_vec()),
             Name::ContentLength => {
                 if !chunked {
-                    reply.content_length = std::str::from_utf8(field.value).ok().and_then(|v| v.parse().ok());
+                    reply.content_length =
+                        std::str::from_utf8(field.value).ok().and_then(|v| v.parse().ok());
                 }
             }
             Name::LastModified => {
@@ -142,10 +154,12 @@ fn copy_fields(req: &Request, conf: &Conf, reply: &mut Reply) {
                 Some(value) => reply.headers.push(field.name, &value),
                 None => reply.headers.push_field(field),
             },
-            Name::SetCookie => match conf.cookies.as_ref().and_then(|c| c.rewrite(req, field.value)) {
-                Some(value) => reply.headers.push(field.name, &value),
-                None => reply.headers.push_field(field),
-            },
+            Name::SetCookie => {
+                match conf.cookies.as_ref().and_then(|c| c.rewrite(req, field.value)) {
+                    Some(value) => reply.headers.push(field.name, &value),
+                    None => reply.headers.push_field(field),
+                }
+            }
             Name::Other if named.iter().any(|name| name.eq_ignore_ascii_case(field.name)) => {}
             _ => reply.headers.push_field(field),
         }
@@ -165,8 +179,14 @@ fn named_by_connection(headers: &Headers) -> Vec<&[u8]> {
 fn is_repeated(req: &Request, headers: &Headers, field: Field<'_>) -> bool {
     let single = matches!(
         field.id,
-        Name::ContentType | Name::Date | Name::LastModified | Name::ETag | Name::Server
-            | Name::Location | Name::Refresh | Name::Expires
+        Name::ContentType
+            | Name::Date
+            | Name::LastModified
+            | Name::ETag
+            | Name::Server
+            | Name::Location
+            | Name::Refresh
+            | Name::Expires
     );
     let Some(first) = headers.get(field.id).filter(|_| single) else { return false };
     if std::ptr::eq(first, field.value) {
@@ -187,7 +207,10 @@ fn accel_redirect(req: &mut Request) -> Option<Stop> {
     for field in req.upstream_headers.iter() {
         match field.id {
             Name::ContentType => kept.content_type = Some(field.value.to_vec()),
-            Name::SetCookie | Name::ContentDisposition | Name::CacheControl | Name::Expires
+            Name::SetCookie
+            | Name::ContentDisposition
+            | Name::CacheControl
+            | Name::Expires
             | Name::AcceptRanges => kept.headers.push_field(field),
             _ => {}
         }
@@ -242,7 +265,9 @@ pub fn log_failure(req: &Request, why: &Failure, sent: bool) {
             req.log_error(format_args!("{sentence} while reading response header from upstream"));
         }
         Failure::TimedOut => {
-            req.log_error(format_args!("upstream timed out (110: Connection timed out) while {doing}"));
+            req.log_error(format_args!(
+                "upstream timed out (110: Connection timed out) while {doing}"
+            ));
         }
         Failure::Here | Failure::ClientGone | Failure::Body(_) => {}
     }

@@ -24,8 +24,15 @@ pub struct Fields {
 
 /// Never taken over from a client.
 const HOP_BY_HOP: [&str; 9] = [
-    "host", "connection", "proxy-connection", "content-length", "transfer-encoding", "te",
-    "keep-alive", "expect", "upgrade",
+    "host",
+    "connection",
+    "proxy-connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "keep-alive",
+    "expect",
+    "upgrade",
 ];
 
 /// Compiles `proxy_set_header` lines.
@@ -102,7 +109,11 @@ pub fn write(
 
 /// The method as the client wrote it, or what an internal redirect made of it.
 fn method_name(req: &Request) -> &[u8] {
-    if req.method == req.head.method { req.head.method_name() } else { req.method.as_str().as_bytes() }
+    if req.method == req.head.method {
+        req.head.method_name()
+    } else {
+        req.method.as_str().as_bytes()
+    }
 }
 
 /// What `proxy_set_header` says; an empty value removes the field. Then the body's length.
@@ -168,9 +179,8 @@ fn client_fields(req: &Request, conf: &Conf, out: &mut Vec<u8>) {
 }
 
 fn is_taken(conf: &Conf, field: &Field<'_>) -> bool {
-    let same = |name: &Vec<u8>| {
-        name.len() == field.name.len() && name.eq_ignore_ascii_case(field.name)
-    };
+    let same =
+        |name: &Vec<u8>| name.len() == field.name.len() && name.eq_ignore_ascii_case(field.name);
     conf.fields.taken.iter().any(same)
 }
 
@@ -178,8 +188,13 @@ fn is_taken(conf: &Conf, field: &Field<'_>) -> bool {
 /// origin who is asking (CVE-2022-31813's class).
 fn may_be_named(token: &[u8]) -> bool {
     let protected: [&[u8]; 7] = [
-        b"cookie", b"authorization", b"forwarded", b"x-forwarded-for", b"x-forwarded-host",
-        b"x-forwarded-proto", b"x-real-ip",
+        b"cookie",
+        b"authorization",
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-real-ip",
     ];
     let plain: [&[u8]; 3] = [b"close", b"keep-alive", b""];
     !protected.iter().chain(&plain).any(|name| token.eq_ignore_ascii_case(name))

@@ -104,7 +104,8 @@ struct Parts<'a> {
 
 /// Splits a URL; the error is nginx's sentence.
 fn split(url: &[u8]) -> Result<Parts<'_>, String> {
-    let starts = |prefix: &[u8]| url.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
+    let starts =
+        |prefix: &[u8]| url.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
     if starts(b"https://") {
         return Err("https to an upstream is not supported yet".to_owned());
     }
@@ -136,7 +137,8 @@ impl Parts<'_> {
             return Origin { group: 0, host: b"localhost".to_vec(), port: Vec::new(), uri };
         }
         let after_bracket = memchr::memrchr(b']', self.authority).unwrap_or(0);
-        let colon = memchr::memrchr(b':', &self.authority[after_bracket..]).map(|at| at + after_bracket);
+        let colon =
+            memchr::memrchr(b':', &self.authority[after_bracket..]).map(|at| at + after_bracket);
         match colon.map(|at| (&self.authority[..at], &self.authority[at + 1..])) {
             Some((host, port)) if port == b"80" => {
                 Origin { group: 0, host: host.to_vec(), port: port.to_vec(), uri }

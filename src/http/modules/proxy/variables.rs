@@ -91,7 +91,11 @@ fn origin(req: &Request, part: impl Fn(&Origin) -> &Vec<u8>) -> Option<&[u8]> {
 }
 
 /// Joins what each try has to say: `, ` between servers, ` : ` across internal redirects.
-fn list(req: &Request, out: &mut Vec<u8>, mut item: impl FnMut(&Try, &mut Vec<u8>) -> bool) -> bool {
+fn list(
+    req: &Request,
+    out: &mut Vec<u8>,
+    mut item: impl FnMut(&Try, &mut Vec<u8>) -> bool,
+) -> bool {
     for (at, try_) in req.tries.iter().enumerate() {
         if at > 0 {
             out.extend_from_slice(if try_.new_list { b" : " } else { b", " });

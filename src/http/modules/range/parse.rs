@@ -55,8 +55,9 @@ pub fn parse(text: &[u8], length: u64, max: Option<u32>) -> Answer {
         1 => Answer::Partial(ranges),
         _ if size > length => Answer::Whole,
         // Without a limit of one's own, many small parts must not cost more than the whole.
-        count if max.is_none_or(|max| max == i32::MAX.unsigned_abs())
-            && size + 256 * count as u64 > length + 4096 =>
+        count
+            if max.is_none_or(|max| max == i32::MAX.unsigned_abs())
+                && size + 256 * count as u64 > length + 4096 =>
         {
             Answer::Whole
         }

@@ -22,8 +22,8 @@ use crate::log::Level;
 
 use super::inherit;
 pub use directive::ROWS;
-pub use recipes::{Closing, How};
 use directive::Written;
+pub use recipes::{Closing, How};
 use run::Run;
 
 /// As written.
@@ -119,12 +119,10 @@ pub fn define(http: &Scope, cx: &mut Finish) {
 fn define_steps(steps: &[Written], cx: &mut Finish) {
     for step in steps {
         match step {
-            Written::Set { name, .. } => {
-                match assign::own_name(name) {
-                    Ok(own) => drop(own.map(|own| cx.names.define_set(&own))),
-                    Err(error) => cx.report(error),
-                }
-            }
+            Written::Set { name, .. } => match assign::own_name(name) {
+                Ok(own) => drop(own.map(|own| cx.names.define_set(&own))),
+                Err(error) => cx.report(error),
+            },
             Written::If { steps, .. } => define_steps(steps, cx),
             _ => {}
         }

@@ -68,7 +68,9 @@ impl Command {
         for (at, (key, _)) in self.params.iter().enumerate() {
             let shown = String::from_utf8_lossy(key);
             if !known.params.iter().any(|param| param.as_bytes() == key) {
-                return Err(format!("invalid parameter name: \"{shown}\" in \"{name}\" SSI command"));
+                return Err(format!(
+                    "invalid parameter name: \"{shown}\" in \"{name}\" SSI command"
+                ));
             }
             if self.params.iter().take(at).any(|(before, _)| before == key) {
                 return Err(format!("duplicate \"{shown}\" parameter in \"{name}\" SSI command"));

@@ -69,7 +69,11 @@ enum Piece {
     Text(Vec<u8>),
     Show(Include),
     /// The answer becomes the value of a variable.
-    Set { include: Include, name: Vec<u8>, value: Vec<u8> },
+    Set {
+        include: Include,
+        name: Vec<u8>,
+        value: Vec<u8>,
+    },
 }
 
 impl Ssi {

@@ -64,9 +64,13 @@ impl Draft {
 }
 
 pub static ROWS: &[Row<Scope>] = &[
-    row("ssi", HSLI, Args::Flag, "Carries out the commands in pages (default off).", |s, dir, _| {
-        values::flag(&mut s.drafts.ssi.on, dir)
-    }),
+    row(
+        "ssi",
+        HSLI,
+        Args::Flag,
+        "Carries out the commands in pages (default off).",
+        |s, dir, _| values::flag(&mut s.drafts.ssi.on, dir),
+    ),
     row(
         "ssi_silent_errors",
         HSL,

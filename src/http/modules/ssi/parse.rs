@@ -30,7 +30,10 @@ enum State {
     BeforeEqual,
     BeforeValue,
     /// In a value with this quote; `escaped` after a backslash.
-    Value { quote: u8, escaped: bool },
+    Value {
+        quote: u8,
+        escaped: bool,
+    },
     AfterValue,
     /// This many dashes of the end have been seen.
     End(usize),
@@ -166,7 +169,8 @@ impl Parser {
             _ if key.len() >= LONGEST_NAME => {
                 let name = String::from_utf8_lossy(&self.command.name);
                 let byte = char::from(byte);
-                self.wrong = format!("too long \"{key}{byte}...\" parameter in \"{name}\" SSI command");
+                self.wrong =
+                    format!("too long \"{key}{byte}...\" parameter in \"{name}\" SSI command");
                 State::Error(0)
             }
             _ => {
@@ -265,15 +269,33 @@ mod tests {
     #[test]
     fn what_is_wrong_has_a_sentence_and_an_end() {
         for (page, sentence) in [
-            ("<!--#echo var -->", "unexpected \"-\" symbol after \"var\" parameter in \"echo\" SSI command"),
-            ("<!--#echo var=x -->", "unexpected \"x\" symbol before value of \"var\" parameter in \"echo\" SSI command"),
-            ("<!--#echo var=\"x\"y -->", "unexpected \"y\" symbol after \"x\" value of \"var\" parameter in \"echo\" SSI command"),
+            (
+                "<!--#echo var -->",
+                "unexpected \"-\" symbol after \"var\" parameter in \"echo\" SSI command",
+            ),
+            (
+                "<!--#echo var=x -->",
+                "unexpected \"x\" symbol before value of \"var\" parameter in \"echo\" SSI command",
+            ),
+            (
+                "<!--#echo var=\"x\"y -->",
+                "unexpected \"y\" symbol after \"x\" value of \"var\" parameter in \"echo\" SSI command",
+            ),
             ("<!--#echo -x -->", "unexpected \"x\" symbol in \"echo\" SSI command"),
-            ("<!--#abcdefghijklmnopqrstuvwxyz0123456789 -->", "the \"abcdefghijklmnopqrstuvwxyz0123456...\" SSI command is too long"),
-            ("<!--#echo var=\"012345678901234567890\" -->", "too long \"012345678901234567890...\" value of \"var\" parameter in \"echo\" SSI command"),
+            (
+                "<!--#abcdefghijklmnopqrstuvwxyz0123456789 -->",
+                "the \"abcdefghijklmnopqrstuvwxyz0123456...\" SSI command is too long",
+            ),
+            (
+                "<!--#echo var=\"012345678901234567890\" -->",
+                "too long \"012345678901234567890...\" value of \"var\" parameter in \"echo\" SSI command",
+            ),
         ] {
             for piece in 1..=page.len() {
-                assert_eq!(parsed(format!("a{page}b").as_bytes(), piece), format!("a{{!{sentence}}}b"));
+                assert_eq!(
+                    parsed(format!("a{page}b").as_bytes(), piece),
+                    format!("a{{!{sentence}}}b")
+                );
             }
         }
     }

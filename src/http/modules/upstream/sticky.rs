@@ -149,11 +149,16 @@ impl LearnDraft {
         };
         if let Some((word, name, size)) = &self.zone {
             if let Some(known) = cx.zones.iter().find(|zone| zone.spec.name == *name) {
-                let (shown, by) = (known.name().into_owned(), String::from_utf8_lossy(&known.spec.key).into_owned());
+                let (shown, by) = (
+                    known.name().into_owned(),
+                    String::from_utf8_lossy(&known.spec.key).into_owned(),
+                );
                 cx.report(word.error(if known.spec.kind == Kind::Sessions {
                     format!("sticky zone \"{shown}\" is already used in upstream \"{by}\"")
                 } else {
-                    format!("the shared memory zone \"{shown}\" is already declared for a different use")
+                    format!(
+                        "the shared memory zone \"{shown}\" is already declared for a different use"
+                    )
                 }));
             }
             let (kind, key) = (Kind::Sessions, upstream.text.clone());

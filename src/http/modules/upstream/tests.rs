@@ -77,7 +77,10 @@ fn complaints_are_nginxs() {
 #[test]
 fn complaints_about_newer_parameters_are_nginxs() {
     for (text, message) in [
-        ("upstream a { server one slow_start=1s; }", "parameter \"slow_start=1s\" is not supported yet"),
+        (
+            "upstream a { server one slow_start=1s; }",
+            "parameter \"slow_start=1s\" is not supported yet",
+        ),
         ("upstream a { server one; queue 5; }", "\"queue\" directive is not supported yet"),
         (
             "upstream a { server one resolve; }",
@@ -87,8 +90,14 @@ fn complaints_about_newer_parameters_are_nginxs() {
             "upstream a { zone a 64k; server one resolve; }",
             "no resolver defined to resolve names at run time in upstream \"a\"",
         ),
-        ("upstream a { server one service=x; }", "service upstream \"one\" requires \"resolve\" parameter"),
-        ("upstream a { server one:1 service=x resolve; }", "service upstream \"one:1\" may not have port"),
+        (
+            "upstream a { server one service=x; }",
+            "service upstream \"one\" requires \"resolve\" parameter",
+        ),
+        (
+            "upstream a { server one:1 service=x resolve; }",
+            "service upstream \"one:1\" may not have port",
+        ),
         (
             "upstream a { server 127.0.0.1 service=x resolve; }",
             "service upstream \"127.0.0.1\" requires domain name",

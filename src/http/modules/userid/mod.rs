@@ -104,7 +104,8 @@ fn show(conf: &Conf, number: Option<Number>, out: &mut Vec<u8>) -> bool {
 fn got<'a>(req: &'a Request, conf: &Conf) -> Option<&'a Got> {
     let found = req.uid.got.get_or_init(|| {
         let mut lines = req.head.headers.get_all(Name::Cookie);
-        let (line, cookie) = lines.find_map(|line| Some((line, pairs::cookie(line, &conf.name)?)))?;
+        let (line, cookie) =
+            lines.find_map(|line| Some((line, pairs::cookie(line, &conf.name)?)))?;
         let complain = |what: &str| {
             let line = String::from_utf8_lossy(line);
             req.log_error(format_args!("client sent {what} userid cookie \"{line}\""));

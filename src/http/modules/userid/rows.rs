@@ -40,7 +40,8 @@ impl Draft {
     }
 
     pub fn finish(&self, cx: &mut Finish) -> Conf {
-        let text = |slot: &Option<String>, default: &str| slot.clone().unwrap_or(default.to_owned());
+        let text =
+            |slot: &Option<String>, default: &str| slot.clone().unwrap_or(default.to_owned());
         let mut attributes = Vec::new();
         match self.domain.as_deref() {
             None | Some("none" | "") => {}
@@ -84,9 +85,13 @@ pub static ROWS: &[Row<Scope>] = &[
         "The number that stands for this server in those it gives; its address by default.",
         |scope, dir, _| values::number(&mut scope.drafts.userid.service, dir),
     ),
-    row("userid_name", HSL, Args::Exactly(1), "Name of the cookie; `uid` by default.", |scope, dir, _| {
-        values::string(&mut scope.drafts.userid.name, dir)
-    }),
+    row(
+        "userid_name",
+        HSL,
+        Args::Exactly(1),
+        "Name of the cookie; `uid` by default.",
+        |scope, dir, _| values::string(&mut scope.drafts.userid.name, dir),
+    ),
     row(
         "userid_domain",
         HSL,

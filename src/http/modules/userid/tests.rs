@@ -32,10 +32,18 @@ fn who_has_none_is_given_one() {
     // As the machine reads it, which nginx does too.
     let service = format!("- uid={:08X}", u32::from_ne_bytes([0, 0, 1, 2]));
     assert!(shown.starts_with(&service), "{shown}");
-    let (set, _) = given("userid v1; userid_name n; userid_domain d.example; userid_expires max; userid_flags secure samesite=lax;", None);
+    let (set, _) = given(
+        "userid v1; userid_name n; userid_domain d.example; userid_expires max; userid_flags secure samesite=lax;",
+        None,
+    );
     let set = set.unwrap();
     assert!(set.starts_with("n=AAAAA"), "{set}");
-    assert!(set.ends_with("; expires=Thu, 31-Dec-37 23:55:55 GMT; domain=d.example; path=/; secure; samesite=lax"), "{set}");
+    assert!(
+        set.ends_with(
+            "; expires=Thu, 31-Dec-37 23:55:55 GMT; domain=d.example; path=/; secure; samesite=lax"
+        ),
+        "{set}"
+    );
     assert_eq!(given("userid log;", None).0, None);
     assert_eq!(given("", None), (None, "- -".to_owned()));
 }
@@ -43,7 +51,11 @@ fn who_has_none_is_given_one() {
 #[test]
 fn who_has_one_keeps_it() {
     let cookie = format!("a=b; uid={ONE}==");
-    let number = format!("uid={}", super::Number::new(&super::decode(ONE.as_bytes(), super::Alphabet::Standard).unwrap()).unwrap());
+    let number = format!(
+        "uid={}",
+        super::Number::new(&super::decode(ONE.as_bytes(), super::Alphabet::Standard).unwrap())
+            .unwrap()
+    );
     assert_eq!(given("userid on;", Some(&cookie)), (None, format!("{number} -")));
     assert_eq!(given("userid log;", Some(&cookie)).1, format!("{number} -"));
     let (set, shown) = given("userid on; userid_mark m;", Some(&cookie));
@@ -66,5 +78,8 @@ fn what_is_no_number_is_replaced() {
 fn complaints_are_nginxs() {
     let mark = "\"userid_mark\" directive value must be \"off\" or a single letter, digit or \"=\"";
     assert_eq!(errors("", "listen 1; userid_mark ab;"), [mark]);
-    assert_eq!(errors("", "listen 1; userid_expires x;"), ["\"userid_expires\" directive invalid value"]);
+    assert_eq!(
+        errors("", "listen 1; userid_expires x;"),
+        ["\"userid_expires\" directive invalid value"]
+    );
 }

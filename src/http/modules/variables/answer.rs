@@ -58,16 +58,21 @@ pub(super) fn last_modified(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool 
 }
 
 pub(super) fn connection(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
-    put(out, match (req.reply.status, req.keepalive) {
-        (101, _) => b"upgrade",
-        (_, true) => b"keep-alive",
-        (_, false) => b"close",
-    })
+    put(
+        out,
+        match (req.reply.status, req.keepalive) {
+            (101, _) => b"upgrade",
+            (_, true) => b"keep-alive",
+            (_, false) => b"close",
+        },
+    )
 }
 
 pub(super) fn keep_alive(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
     match req.conf().connection.keepalive_header {
-        Some(seconds) if req.keepalive && seconds > 0 => print(out, format_args!("timeout={seconds}")),
+        Some(seconds) if req.keepalive && seconds > 0 => {
+            print(out, format_args!("timeout={seconds}"))
+        }
         _ => false,
     }
 }
