@@ -77,9 +77,9 @@ impl Conf {
             let text = word.str()?.trim_start_matches('~');
             let pattern = Pattern::new(text, true).map_err(|message| word.error(message))?;
             if own {
-                self.host_patterns.push(pattern)
+                self.host_patterns.push(pattern);
             } else {
-                self.patterns.push(pattern)
+                self.patterns.push(pattern);
             }
             return Ok(());
         }
