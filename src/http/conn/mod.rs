@@ -69,7 +69,7 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
         return Box::pin(h2::serve(service, client)).await;
     }
     // The first byte is awaited without a buffer, as ever.
-    if !client.is_secure() && h2::preface::is_possible(service, client) {
+    if h2::preface::is_possible(service, client) {
         if client.input.borrow().is_empty()
             && let Waited::Over = wait(service, client).await
         {

@@ -11,10 +11,11 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Whether the servers behind this address speak HTTP/2.
+/// Whether the servers behind this address speak HTTP/2 without TLS: not where TLS is expected.
 pub fn is_possible(service: &Service, client: &Client) -> bool {
     let snapshot = service.snapshot();
-    begin::speaks_h2(&snapshot, client, begin::default_location(&snapshot, client).0)
+    let tls = begin::endpoint(&snapshot, client).is_some_and(|endpoint| endpoint.tls);
+    !tls && begin::speaks_h2(&snapshot, client, begin::default_location(&snapshot, client).0)
 }
 
 /// Reads as far as is needed to tell. True: the client begins with the preface. Anything else, silence

@@ -232,4 +232,7 @@ fn over_tls_the_handshake_chooses() {
     };
     assert_eq!(curl("--http2"), "HTTP/2.0 h2 https");
     assert_eq!(curl("--http1.1"), "HTTP/1.1  https");
+    // Where TLS is expected, nobody speaks HTTP/2 without.
+    let mut plain = server.client();
+    assert_eq!(plain.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").response().status, 400);
 }
