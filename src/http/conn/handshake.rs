@@ -71,8 +71,10 @@ async fn shake(service: &Service, client: &Client) -> io::Result<()> {
     live.tickets.refresh();
     let name = accepted.client_hello().server_name().map(str::to_owned);
     let server = find_server(&snapshot, client, name.as_deref());
-    let number =
-        snapshot.servers.get(server).and_then(|found| snapshot.conf(found.root).ssl.server);
+    let tls_of = |server: usize| snapshot.conf(snapshot.servers.get(server)?.root).ssl.server;
+    // A server that says nothing of TLS is spoken to as the default one is.
+    let (default, _) = begin::default_location(&snapshot, client);
+    let number = tls_of(server).or_else(|| tls_of(default));
     let settings = number.and_then(|number| snapshot.tls.get(number));
     let config = number.and_then(|number| live.tls.get(number)?.clone());
     let (Some(settings), Some(config)) = (settings.filter(|found| !found.reject), config) else {

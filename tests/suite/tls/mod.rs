@@ -38,6 +38,21 @@ fn the_name_asked_for_chooses_the_server() {
     assert!(error.contains("not valid for name"), "{error}");
 }
 
+/// One that has no certificate of its own is reached with the default one's.
+#[test]
+fn a_server_may_say_nothing_of_tls() {
+    let authority = Authority::new("Test");
+    let setup = Setup::http(
+        "server { listen %%listen%% ssl; server_name one.site.test; ssl_certificate one.pem;
+            ssl_certificate_key one.key; return 200 one; }
+         server { listen %%listen%%; server_name *.site.test; return 200 $host; }",
+    );
+    let server = authority.issue("*.site.test").install(setup, "one").start();
+    let (client, address) = (authority.client(), server.address());
+    assert_eq!(client.get(address, "one.site.test", "/").text(), "one");
+    assert_eq!(client.get(address, "two.site.test", "/").text(), "two.site.test");
+}
+
 #[test]
 fn connections_are_kept_and_ended_properly() {
     let authority = Authority::new("Test");
