@@ -2,6 +2,19 @@
 //!
 //! Must not know what is encoded.
 
+use ::base64::Engine as _;
+use ::base64::alphabet;
+use ::base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ::base64::prelude::BASE64_STANDARD;
+
+/// As nginx reads it: what is left of the last sextet does not matter.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_allow_trailing_bits(true)
+    .with_decode_padding_mode(DecodePaddingMode::RequireNone);
+
+static STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+static URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
 /// The letters for 62 and 63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
@@ -15,49 +28,16 @@ pub enum Alphabet {
 /// there is any other letter.
 pub fn decode(text: &[u8], alphabet: Alphabet) -> Option<Vec<u8>> {
     let end = memchr::memchr(b'=', text).unwrap_or(text.len());
-    let text = text.get(..end)?;
-    if text.len() % 4 == 1 {
-        return None;
-    }
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for group in text.chunks(4) {
-        let sextets = group
-            .iter()
-            .try_fold(0_u32, |bits, byte| Some(bits << 6 | u32::from(sextet(*byte, alphabet)?)));
-        // Four letters are three bytes; three are two, two are one.
-        let aligned = sextets? << (6 * (4 - group.len()));
-        out.extend(aligned.to_be_bytes().into_iter().skip(1).take(group.len() - 1));
-    }
-    Some(out)
-}
-
-fn sextet(byte: u8, alphabet: Alphabet) -> Option<u8> {
-    Some(match (byte, alphabet) {
-        (b'A'..=b'Z', _) => byte - b'A',
-        (b'a'..=b'z', _) => byte - b'a' + 26,
-        (b'0'..=b'9', _) => byte - b'0' + 52,
-        (b'+', Alphabet::Standard) | (b'-', Alphabet::Url) => 62,
-        (b'/', Alphabet::Standard) | (b'_', Alphabet::Url) => 63,
-        _ => return None,
-    })
+    let engine = match alphabet {
+        Alphabet::Standard => &STANDARD,
+        Alphabet::Url => &URL,
+    };
+    engine.decode(text.get(..end)?).ok()
 }
 
 /// The standard text of these bytes, with its padding.
 pub fn encode(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let mut three = [0; 3];
-        for (to, from) in three.iter_mut().zip(group) {
-            *to = *from;
-        }
-        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-        for at in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * at) & 63) as usize];
-            out.push(if at > group.len() { '=' } else { char::from(letter) });
-        }
-    }
-    out
+    BASE64_STANDARD.encode(bytes)
 }
 
 #[cfg(test)]
