@@ -4,18 +4,12 @@
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::fixture::served;
 use super::*;
 
 /// Runs `client` against a server whose master answers what can be answered from nothing, and counts.
 fn with_server(client: impl AsyncFnOnce(std::path::PathBuf, &std::cell::Cell<usize>)) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ctl");
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().start_paused(true).build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
-        let (asks, mut asked) = mpsc::channel(4);
-        tokio::task::spawn_local(serve(listener, asks));
+    served(true, async |path, mut asked| {
         let heard = Rc::new(std::cell::Cell::new(0));
         let count = Rc::clone(&heard);
         tokio::task::spawn_local(async move {

@@ -326,6 +326,8 @@ fn with_body(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, L
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod switch_tests;

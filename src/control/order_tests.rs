@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use crate::control::client::{self, Change, Failed};
+use crate::control::fixture::served;
 use crate::control::upgrade::{self, Status};
 use crate::control::*;
 
@@ -16,14 +17,7 @@ type Orders = mpsc::UnboundedReceiver<(upgrade::Request, UnboundedSender<Progres
 
 /// Runs `client` against a server whose orders it is given to play the master with.
 fn with_server<T>(client: impl AsyncFnOnce(std::path::PathBuf, Orders) -> T) -> T {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ctl");
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().start_paused(true).build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
-        let (asks, mut asked) = mpsc::channel(4);
-        tokio::task::spawn_local(serve(listener, asks));
+    served(true, async |path, mut asked| {
         let (orders, ordered) = mpsc::unbounded_channel();
         tokio::task::spawn_local(async move {
             while let Some(ask) = asked.recv().await {

@@ -2,21 +2,9 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::fixture::served;
 use super::maintenance::{Counts, Wish};
 use super::*;
-
-/// Runs `client` against a server whose asks it is given.
-fn with_server<T>(client: impl AsyncFnOnce(std::path::PathBuf, mpsc::Receiver<Ask>) -> T) -> T {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ctl");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
-        let (asks, asked) = mpsc::channel(4);
-        tokio::task::spawn_local(serve(listener, asks));
-        client(path, asked).await
-    })
-}
 
 /// One request by hand: status and content.
 async fn say(path: &Path, method: &str, target: &str, more: &str, body: &str) -> (u16, String) {
@@ -54,7 +42,7 @@ fn switch(name: &str) -> Switch {
 
 #[test]
 fn the_state_of_switches_is_a_list() {
-    with_server(async |path, mut asked| {
+    served(false, async |path, mut asked| {
         let master = async {
             let Some(Ask::Switches(reply)) = asked.recv().await else { panic!() };
             reply.send(vec![switch("a"), switch("b")]).unwrap();
@@ -66,7 +54,7 @@ fn the_state_of_switches_is_a_list() {
 
 #[test]
 fn an_order_has_a_caller() {
-    with_server(async |path, mut asked| {
+    served(false, async |path, mut asked| {
         let body = r#"{"state":"closed","for":60,"reason":"x","allow":["::1"]}"#;
         let who = "User-Agent: night shift\r\n";
         let asking = say(&path, "POST", "/1/proxyd/maintenance/a%20b", who, body);
@@ -90,7 +78,7 @@ fn an_order_has_a_caller() {
 
 #[test]
 fn a_name_in_the_log_is_a_name() {
-    with_server(async |path, mut asked| {
+    served(false, async |path, mut asked| {
         let long = format!("User-Agent: {}\r\n", "x".repeat(500));
         for (head, program) in [("User-Agent: a\tb\r\n", "a\tb"), (long.as_str(), &"x".repeat(64))]
         {
@@ -113,7 +101,7 @@ fn a_name_in_the_log_is_a_name() {
 
 #[test]
 fn every_refusal_has_its_status() {
-    with_server(async |path, mut asked| {
+    served(false, async |path, mut asked| {
         for (refusal, status) in [
             (Refusal::Malformed("m".into()), 400),
             (Refusal::Unknown("u".into()), 404),
@@ -138,7 +126,7 @@ fn every_refusal_has_its_status() {
 
 #[test]
 fn a_client_tells_them_apart() {
-    with_server(async |path, mut asked| {
+    served(false, async |path, mut asked| {
         for refusal in
             [Refusal::Unknown("u".into()), Refusal::State("s".into()), Refusal::Failed("f".into())]
         {
@@ -164,7 +152,7 @@ fn a_client_tells_them_apart() {
 
 #[test]
 fn nobody_waits_for_a_client_that_has_gone() {
-    with_server(async |path, mut asked| {
+    served(false, async |path, mut asked| {
         let mut stream = UnixStream::connect(&path).await.unwrap();
         let head = "POST /1/proxyd/barrier/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -177,7 +165,7 @@ fn nobody_waits_for_a_client_that_has_gone() {
 
 #[test]
 fn what_is_malformed_does_not_reach_the_master() {
-    with_server(async |path, mut asked| {
+    served(false, async |path, mut asked| {
         for (target, body) in [
             ("/1/proxyd/maintenance/a", "{\"state\":\"ajar\"}"),
             ("/1/proxyd/maintenance/a", "{\"state\":\"closed\",\"surprise\":1}"),

@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::fixture::served;
 use super::*;
 
 /// Runs `client` against a server whose asks `master` answers.
@@ -9,13 +10,7 @@ fn with_server<T>(
     master: impl FnMut(Ask) + 'static,
     client: impl AsyncFnOnce(std::path::PathBuf) -> T,
 ) -> T {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ctl");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
-        let (asks, mut asked) = mpsc::channel(4);
-        tokio::task::spawn_local(serve(listener, asks));
+    served(false, async |path, mut asked| {
         let mut master = master;
         tokio::task::spawn_local(async move {
             while let Some(ask) = asked.recv().await {
