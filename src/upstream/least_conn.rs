@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use super::balance::Tried;
 use super::peer::{Peer, Peers, Seconds};
+use super::round_robin;
 
 /// Index of the peer with the least load, or `None` when no untried peer is usable.
 pub(super) fn choose(peers: &Peers, tried: &Tried, now: Seconds) -> Option<usize> {
@@ -28,17 +29,8 @@ pub(super) fn choose(peers: &Peers, tried: &Tried, now: Seconds) -> Option<usize
     if !tie {
         return Some(first);
     }
-    let mut winner = (first, least);
-    let mut total = 0;
     let equal = |&(_, peer): &(usize, &Peer)| by_load(peer, least) == Ordering::Equal;
-    for (index, peer) in all().skip(first).filter(usable).filter(equal) {
-        total += peer.gain();
-        if peer.current_weight() > winner.1.current_weight() {
-            winner = (index, peer);
-        }
-    }
-    winner.1.pay(total);
-    Some(winner.0)
+    Some(round_robin::among((first, least), all().skip(first).filter(usable).filter(equal)))
 }
 
 /// Compares connections per weight without dividing.

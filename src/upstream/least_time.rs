@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 use super::balance::Tried;
 use super::peer::{Moment, Peer, Peers};
+use super::round_robin;
 
 /// Slower peers are equally slow, in milliseconds.
 const SLOW: u64 = 5000;
@@ -104,19 +105,10 @@ pub(super) fn choose(how: LeastTime, peers: &Peers, tried: &Tried, now: Moment) 
     if !tie {
         return Some(first);
     }
-    let mut winner = (first, least);
-    let mut total = 0;
     let equal = |&(_, peer): &(usize, &Peer)| {
         by_time((peer, expected(how, peer, now)), (least, time)) == Ordering::Equal
     };
-    for (index, peer) in all().skip(first).filter(usable).filter(equal) {
-        total += peer.gain();
-        if peer.current_weight() > winner.1.current_weight() {
-            winner = (index, peer);
-        }
-    }
-    winner.1.pay(total);
-    Some(winner.0)
+    Some(round_robin::among((first, least), all().skip(first).filter(usable).filter(equal)))
 }
 
 /// Compares times per weight without dividing.

@@ -2,7 +2,7 @@
 //! wins and pays the total. Must not look at connections or clients.
 
 use super::balance::Tried;
-use super::peer::{Peers, Seconds};
+use super::peer::{Peer, Peers, Seconds};
 
 /// Index of the winner, or `None` when no untried peer is usable. `own` wins whatever it has, as the
 /// peer that the session belongs to, and pays as far as one round of the others goes.
@@ -32,4 +32,21 @@ pub(super) fn choose(
     let index = own.or(best.map(|(index, _)| index))?;
     peers.list.get(index)?.pay(total);
     Some(index)
+}
+
+/// One round among peers that another method finds equally good: index of the winner. `first` is the
+/// first of them, which wins when nobody is richer.
+pub(super) fn among<'a>(
+    first: (usize, &'a Peer),
+    equals: impl Iterator<Item = (usize, &'a Peer)>,
+) -> usize {
+    let (mut winner, mut total) = (first, 0);
+    for (index, peer) in equals {
+        total += peer.gain();
+        if peer.current_weight() > winner.1.current_weight() {
+            winner = (index, peer);
+        }
+    }
+    winner.1.pay(total);
+    winner.0
 }
