@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Directive, Env, Error};
+use super::{Directive, Env, Error, Word};
 
 /// nginx keeps numbers in signed words: anything above is refused.
 const MAX: u64 = i64::MAX as u64;
@@ -206,6 +206,13 @@ pub fn sec(slot: &mut Option<Duration>, directive: &Directive) -> Result<(), Err
 pub fn string(slot: &mut Option<String>, directive: &Directive) -> Result<(), Error> {
     once(slot, directive)?;
     *slot = Some(directive.arg(0).str()?.to_owned());
+    Ok(())
+}
+
+/// A word as written, for what may have variables in it.
+pub fn word(slot: &mut Option<Word>, directive: &Directive) -> Result<(), Error> {
+    once(slot, directive)?;
+    *slot = Some(directive.arg(0).clone());
     Ok(())
 }
 

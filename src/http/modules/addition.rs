@@ -3,7 +3,7 @@
 //! Must not touch an answer that is not 200, nor one inside of another.
 
 use super::inherit;
-use crate::conf::{Args, Directive, Error, Row, Word, values};
+use crate::conf::{Args, Row, Word, values};
 use crate::http::body::Body;
 use crate::http::draft::{HSL, Scope, row};
 use crate::http::filter::Filter;
@@ -50,26 +50,20 @@ impl Draft {
     }
 }
 
-fn set(slot: &mut Option<Word>, dir: &Directive) -> Result<(), Error> {
-    values::once(slot, dir)?;
-    *slot = Some(dir.arg(0).clone());
-    Ok(())
-}
-
 pub static ROWS: &[Row<Scope>] = &[
     row(
         "add_before_body",
         HSL,
         Args::Exactly(1),
         "Puts what a subrequest to this URI answers before the body; an empty word adds nothing.",
-        |scope, dir, _| set(&mut scope.drafts.addition.before, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.addition.before, dir),
     ),
     row(
         "add_after_body",
         HSL,
         Args::Exactly(1),
         "Puts what a subrequest to this URI answers behind the body; an empty word adds nothing.",
-        |scope, dir, _| set(&mut scope.drafts.addition.after, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.addition.after, dir),
     ),
     row(
         "addition_types",

@@ -60,10 +60,7 @@ pub fn define(scope: &Scope, cx: &mut Finish) {
 }
 
 fn set_uri(scope: &mut Scope, dir: &Directive) -> Result<(), Error> {
-    let slot = &mut scope.drafts.auth_request.uri;
-    values::once(slot, dir)?;
-    *slot = Some(dir.arg(0).clone());
-    Ok(())
+    values::word(&mut scope.drafts.auth_request.uri, dir)
 }
 
 fn set_variable(scope: &mut Scope, dir: &Directive) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 
 use crate::base64::{Alphabet, decode};
 use crate::conf::values::parse_number;
-use crate::conf::{Args, Directive, Error, Row, Word, values};
+use crate::conf::{Args, Row, Word, values};
 use crate::http::draft::{HSL, Scope, row};
 use crate::http::finish::Finish;
 use crate::http::request::Request;
@@ -70,29 +70,23 @@ pub static ROWS: &[Row<Scope>] = &[
         HSL,
         Args::Exactly(1),
         "Where a link has its digest (base64 for URLs) and, after a comma, the time at which it ends.",
-        |scope, dir, _| set(&mut scope.drafts.secure_link.link, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.secure_link.link, dir),
     ),
     row(
         "secure_link_md5",
         HSL,
         Args::Exactly(1),
         "What the digest of a link must be the MD5 of; some part of it should be secret.",
-        |scope, dir, _| set(&mut scope.drafts.secure_link.md5, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.secure_link.md5, dir),
     ),
     row(
         "secure_link_secret",
         crate::conf::Contexts::LOCATION,
         Args::Exactly(1),
         "The word that makes links `/prefix/digest/link` right, whose digest is the MD5 of link and word.",
-        |scope, dir, _| set(&mut scope.drafts.secure_link.secret, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.secure_link.secret, dir),
     ),
 ];
-
-fn set(slot: &mut Option<Word>, dir: &Directive) -> Result<(), Error> {
-    values::once(slot, dir)?;
-    *slot = Some(dir.arg(0).clone());
-    Ok(())
-}
 
 pub static VARIABLES: &[Variable] = &[
     Variable {

@@ -6,7 +6,7 @@ mod users;
 mod verify;
 
 use super::inherit;
-use crate::conf::{Args, Contexts, Directive, Error, Row, Word, values};
+use crate::conf::{Args, Contexts, Row, Word, values};
 use crate::http::credentials;
 use crate::http::draft::{HSL, Scope, row};
 use crate::http::finish::Finish;
@@ -68,7 +68,7 @@ pub static ROWS: &[Row<Scope>] = &[
         PLACES,
         Args::Exactly(1),
         "Asks for a user name and a password, for a realm of this name; `off` (default) does not.",
-        |scope, dir, _| set(&mut scope.drafts.auth_basic.realm, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.auth_basic.realm, dir),
     ),
     row(
         "auth_basic_user_file",
@@ -76,15 +76,9 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::Exactly(1),
         "The file with a line `name:password` for each user, looked at for each request; passwords in the \
          forms of crypt (bcrypt, SHA-512 and others), `$apr1$`, `{PLAIN}`, `{SHA}`, `{SSHA}`.",
-        |scope, dir, _| set(&mut scope.drafts.auth_basic.user_file, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.auth_basic.user_file, dir),
     ),
 ];
-
-fn set(slot: &mut Option<Word>, dir: &Directive) -> Result<(), Error> {
-    values::once(slot, dir)?;
-    *slot = Some(dir.arg(0).clone());
-    Ok(())
-}
 
 pub static VARIABLES: &[Variable] = &[];
 

@@ -6,7 +6,7 @@ mod recode;
 mod table;
 
 use super::inherit;
-use crate::conf::{Args, Contexts, Directive, Error, Row, Word, values};
+use crate::conf::{Args, Contexts, Row, Word, values};
 use crate::http::draft::{HSL, HSLI, Scope, block, row};
 use crate::http::filter::Coded;
 use crate::http::finish::Finish;
@@ -120,12 +120,6 @@ fn no_map(from: &[u8], to: &[u8]) -> String {
     format!("no \"charset_map\" between the charsets \"{from}\" and \"{to}\"")
 }
 
-fn set(slot: &mut Option<Word>, dir: &Directive) -> Result<(), Error> {
-    values::once(slot, dir)?;
-    *slot = Some(dir.arg(0).clone());
-    Ok(())
-}
-
 pub static ROWS: &[Row<Scope>] = &[
     row(
         "charset",
@@ -133,14 +127,14 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::Exactly(1),
         "Adds a charset to `Content-Type`, and recodes the body to it if it is there in another; `off` is the \
          default.",
-        |s, dir, _| set(&mut s.drafts.charset.charset, dir),
+        |s, dir, _| values::word(&mut s.drafts.charset.charset, dir),
     ),
     row(
         "source_charset",
         HSLI,
         Args::Exactly(1),
         "Charset that bodies are there in, unless the answer says so itself.",
-        |s, dir, _| set(&mut s.drafts.charset.source, dir),
+        |s, dir, _| values::word(&mut s.drafts.charset.source, dir),
     ),
     row(
         "override_charset",

@@ -191,24 +191,14 @@ pub static ROWS: &[Row<Scope>] = &[
         HSL,
         Args::Exactly(1),
         "The method used towards upstreams instead of the client's.",
-        |s, dir, _| {
-            let slot = &mut s.drafts.proxy.method;
-            values::once(slot, dir)?;
-            *slot = Some(dir.arg(0).clone());
-            Ok(())
-        },
+        |s, dir, _| values::word(&mut s.drafts.proxy.method, dir),
     ),
     row(
         "proxy_set_body",
         HSL,
         Args::Exactly(1),
         "The body sent to upstreams instead of the client's.",
-        |s, dir, _| {
-            let slot = &mut s.drafts.proxy.set_body;
-            values::once(slot, dir)?;
-            *slot = Some(dir.arg(0).clone());
-            Ok(())
-        },
+        |s, dir, _| values::word(&mut s.drafts.proxy.set_body, dir),
     ),
     row(
         "proxy_socket_keepalive",

@@ -46,7 +46,7 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::Exactly(1),
         "Cipher suites of TLS 1.2 as an OpenSSL list; those that are not there are left out \
          with a warning.",
-        |scope, dir, _| word(&mut scope.drafts.ssl.ciphers, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.ssl.ciphers, dir),
     ),
     row(
         "ssl_ecdh_curve",
@@ -54,7 +54,7 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::Exactly(1),
         "Groups for the key exchange, or `auto` (default): X25519MLKEM768, X25519, P-256, \
          P-384.",
-        |scope, dir, _| word(&mut scope.drafts.ssl.curves, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.ssl.curves, dir),
     ),
     row(
         "ssl_conf_command",
@@ -92,14 +92,14 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::Exactly(1),
         "PEM file of those whose signatures on client certificates are trusted; clients are \
          told their names.",
-        |scope, dir, _| word(&mut scope.drafts.ssl.client_certificate, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.ssl.client_certificate, dir),
     ),
     row(
         "ssl_trusted_certificate",
         HS,
         Args::Exactly(1),
         "The same without telling clients.",
-        |scope, dir, _| word(&mut scope.drafts.ssl.trusted_certificate, dir),
+        |scope, dir, _| values::word(&mut scope.drafts.ssl.trusted_certificate, dir),
     ),
     row(
         "ssl_session_cache",
@@ -187,12 +187,6 @@ fn reject(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> 
     let draft = &mut scope.drafts.ssl;
     draft.span.get_or_insert(dir.name.span);
     values::flag(&mut draft.reject, dir)
-}
-
-fn word(slot: &mut Option<Word>, dir: &Directive) -> Result<(), Error> {
-    values::once(slot, dir)?;
-    *slot = Some(dir.arg(0).clone());
-    Ok(())
 }
 
 fn only_off(_: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
