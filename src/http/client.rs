@@ -8,7 +8,9 @@ use crate::net::proxy_protocol::Header;
 use crate::net::{Address, Idle, Peer, Stream};
 use crate::tls::Session;
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -161,6 +163,15 @@ impl Client {
         if let Some(task) = self.task.get() {
             task.wake_by_ref();
         }
+    }
+
+    /// Does some work, unless the connection is cut before it is done.
+    pub async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(
+            |cx| if self.is_cut() { Poll::Ready(None) } else { work.as_mut().poll(cx).map(Some) },
+        )
+        .await
     }
 
     /// Whether it is to end now.

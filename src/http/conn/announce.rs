@@ -9,10 +9,7 @@ use crate::http::service::Service;
 use crate::log::{Level, os_error};
 use crate::net::proxy_protocol::{self, Progress};
 use std::fmt;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
 
 const READING: &str = "while reading PROXY protocol";
 
@@ -54,14 +51,7 @@ pub async fn read(service: &Service, client: &Client) -> bool {
 
 /// Reads once; `None` when the connection was cut.
 async fn more(client: &Client, deadline: &mut Deadline) -> Option<io::Result<usize>> {
-    let mut filled = pin!(fill(client, proxy_protocol::LONGEST, deadline));
-    poll_fn(|cx| {
-        if client.is_cut() {
-            return Poll::Ready(None);
-        }
-        filled.as_mut().poll(cx).map(Some)
-    })
-    .await
+    client.unless_cut(fill(client, proxy_protocol::LONGEST, deadline)).await
 }
 
 /// The end, or the time, came before the header.

@@ -166,8 +166,11 @@ fn admitted(req: &mut Request) -> Reading {
 
 /// Refuses a request for what its handshake came to: the status to answer with.
 pub fn refused_for_tls(req: &mut Request) -> Option<u16> {
-    let snapshot = req.snapshot.clone();
-    let expected = endpoint(&snapshot, &req.client).is_some_and(|endpoint| endpoint.tls);
+    // Where no server speaks TLS nothing has to be looked up.
+    if req.snapshot.tls.is_empty() {
+        return None;
+    }
+    let expected = endpoint(&req.snapshot, &req.client).is_some_and(|endpoint| endpoint.tls);
     let status = ssl::refusal(req, expected)?;
     req.keepalive = false;
     req.refused = true;

@@ -9,9 +9,10 @@ use crate::http::io::Deadline;
 use crate::http::service::Service;
 use crate::http::snapshot::Snapshot;
 use crate::log::{Level, os_error};
-use crate::net::{Hello, Socket};
+use crate::net::{Hello, Socket, Tls};
 use crate::tls::Session;
 use rustls::Connection;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::pin;
@@ -24,6 +25,8 @@ const RECORD: [u8; 2] = [0x16, 0x80];
 /// A fatal alert: nobody of that name is here (RFC 8446, section 6.2).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
+const REJECTED: &str = "handshake rejected";
+
 /// Whether connections to this address are TLS.
 pub fn is_expected(service: &Service, client: &Client) -> bool {
     let snapshot = service.snapshot();
@@ -35,19 +38,12 @@ pub fn is_expected(service: &Service, client: &Client) -> bool {
 pub async fn run(service: &Service, client: &Client) -> bool {
     let _waiting = Idle::enter_with_input(service);
     let mut deadline = Deadline::after(super::idle_limit(service, client, true));
-    let shaken = {
-        let mut work = pin!(shake(service, client));
-        poll_fn(|cx| {
-            if client.is_cut() {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(Some(done));
-            }
-            deadline.poll(cx).map(|_| Some(Err(ErrorKind::TimedOut.into())))
-        })
-        .await
-    };
+    let mut work = pin!(shake(service, client));
+    let in_time = poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Pending => deadline.poll(cx).map(|_| Err(ErrorKind::TimedOut.into())),
+        done @ Poll::Ready(_) => done,
+    });
+    let shaken = client.unless_cut(in_time).await;
     match shaken {
         Some(Ok(())) => true,
         Some(Err(error)) => {
@@ -70,34 +66,38 @@ async fn shake(service: &Service, client: &Client) -> io::Result<()> {
     let (snapshot, live) = (service.snapshot(), service.live());
     live.tickets.refresh();
     let name = accepted.client_hello().server_name().map(str::to_owned);
-    let server = find_server(&snapshot, client, name.as_deref());
-    let tls_of = |server: usize| snapshot.conf(snapshot.servers.get(server)?.root).ssl.server;
-    // A server that says nothing of TLS is spoken to as the default one is.
-    let (default, _) = begin::default_location(&snapshot, client);
-    let number = tls_of(server).or_else(|| tls_of(default));
+    let (server, number) = find_server(&snapshot, client, name.as_deref());
     let settings = number.and_then(|number| snapshot.tls.get(number));
     let config = number.and_then(|number| live.tls.get(number)?.clone());
     let (Some(settings), Some(config)) = (settings.filter(|found| !found.reject), config) else {
-        let _ = client.stream.borrow_mut().try_write(&UNRECOGNIZED_NAME);
-        return Err(io::Error::new(ErrorKind::PermissionDenied, "handshake rejected"));
+        return Err(alert(client, &UNRECOGNIZED_NAME, ErrorKind::PermissionDenied, REJECTED));
     };
-    let session = match accepted.into_connection(config) {
-        Ok(session) => session,
-        Err((error, mut alert)) => {
+    match accepted.into_connection(config) {
+        Ok(session) => client.stream.borrow_mut().secure(session),
+        Err((error, mut words)) => {
             let mut bytes = Vec::new();
-            alert.write_all(&mut bytes)?;
-            let _ = client.stream.borrow_mut().try_write(&bytes);
-            return Err(io::Error::new(ErrorKind::InvalidData, error));
+            words.write_all(&mut bytes)?;
+            return Err(alert(client, &bytes, ErrorKind::InvalidData, error));
         }
-    };
-    client.stream.borrow_mut().secure(session);
+    }
     poll_fn(|cx| client.stream.borrow_mut().poll_handshake(cx)).await?;
     let stream = client.stream.borrow();
-    if let Some(Connection::Server(connection)) = stream.tls().map(crate::net::Tls::session) {
+    if let Some(Connection::Server(connection)) = stream.tls().map(Tls::session) {
         let session = Session::new(connection, settings.client.as_ref());
         let _ = client.secured.set(Rc::new(Secured { session, server }));
     }
     Ok(())
+}
+
+/// Tells the client, as far as it goes at once; what is to be told in the log.
+fn alert(
+    client: &Client,
+    bytes: &[u8],
+    kind: ErrorKind,
+    why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> io::Error {
+    let _ = client.stream.borrow_mut().try_write(bytes);
+    io::Error::new(kind, why)
 }
 
 /// Looks at the first byte.
@@ -112,32 +112,32 @@ async fn is_tls(client: &Client, early: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// The server by the name asked for, else the default one.
-fn find_server(snapshot: &Snapshot, client: &Client, name: Option<&str>) -> usize {
+/// The server by the name asked for, else the default one; and whose TLS it speaks, a number of
+/// `Snapshot::tls`: a server that says nothing of it is spoken to as the default one is.
+fn find_server(snapshot: &Snapshot, client: &Client, name: Option<&str>) -> (usize, Option<usize>) {
     let (default, _) = begin::default_location(snapshot, client);
-    let Some(endpoint) = begin::endpoint(snapshot, client) else { return default };
-    let Some(name) = name else { return default };
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let (mut captures, slots) = Default::default();
-    endpoint.names.find(name.as_bytes(), &mut captures, &slots).unwrap_or(default)
+    let found = name.zip(begin::endpoint(snapshot, client)).and_then(|(name, endpoint)| {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let (mut captures, slots) = Default::default();
+        endpoint.names.find(name.as_bytes(), &mut captures, &slots)
+    });
+    let server = found.unwrap_or(default);
+    let tls_of = |server: usize| snapshot.conf(snapshot.servers.get(server)?.root).ssl.server;
+    (server, tls_of(server).or_else(|| tls_of(default)))
 }
 
-/// What nginx says of a handshake that failed, at its level: what clients do is worth info.
+/// What nginx says of a handshake that failed, at its level for what clients do.
 fn tell(service: &Service, client: &Client, error: &io::Error) {
-    let say = |level, message: std::fmt::Arguments<'_>| {
-        announce::log(service, client, level, message, "while SSL handshaking");
+    let say = |message: fmt::Arguments<'_>| {
+        announce::log(service, client, Level::Info, message, "while SSL handshaking");
     };
     match error.kind() {
-        ErrorKind::TimedOut => {
-            say(Level::Info, format_args!("client timed out (110: Connection timed out)"));
-        }
-        ErrorKind::UnexpectedEof => {
-            say(Level::Info, format_args!("peer closed connection in SSL handshake"));
-        }
+        ErrorKind::TimedOut => say(format_args!("client timed out (110: Connection timed out)")),
+        ErrorKind::UnexpectedEof => say(format_args!("peer closed connection in SSL handshake")),
         ErrorKind::InvalidData | ErrorKind::PermissionDenied => {
             let why = error.get_ref().map(ToString::to_string).unwrap_or_default();
-            say(Level::Info, format_args!("SSL_do_handshake() failed (SSL: {why})"));
+            say(format_args!("SSL_do_handshake() failed (SSL: {why})"));
         }
-        _ => say(Level::Info, format_args!("SSL_do_handshake() failed{}", os_error(error))),
+        _ => say(format_args!("SSL_do_handshake() failed{}", os_error(error))),
     }
 }

@@ -178,16 +178,7 @@ async fn exchange(service: &Rc<Service>, client: &Rc<Client>) -> After {
     if client.input.borrow().capacity() == 0 {
         client.input.replace(service.buffer());
     }
-    let after = {
-        let mut work = pin!(respond(service, &mut req));
-        poll_fn(|cx| {
-            if client.is_cut() {
-                return Poll::Ready(After::Cut);
-            }
-            work.as_mut().poll(cx)
-        })
-        .await
-    };
+    let after = client.unless_cut(respond(service, &mut req)).await.unwrap_or(After::Cut);
     match after {
         After::Tunnel => tunnel(&mut req).await,
         After::Cut => cut_off(&mut req),
