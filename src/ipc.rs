@@ -203,6 +203,8 @@ pub struct Found {
     pub server: String,
     pub address: String,
     pub backup: bool,
+    /// All workers share its counts.
+    pub shared: bool,
     pub state: String,
     pub active: u32,
     pub fails: u32,

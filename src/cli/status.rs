@@ -197,8 +197,8 @@ GENERATION  VERSION    STATE     MASTER  WORKERS    AGE  CONNECTIONS
             address: "10.0.0.1:80".into(),
             ..ServerStatus::default()
         };
-        server.add("up", 3, 0);
-        server.add("failing", 1, 2);
+        server.add("up", 3, 0, false);
+        server.add("failing", 1, 2, false);
         let second = ServerStatus {
             server: "app2:80".into(),
             backup: true,

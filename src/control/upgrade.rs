@@ -103,21 +103,27 @@ pub struct ServerStatus {
 }
 
 impl ServerStatus {
-    /// Adds how one more worker finds it.
-    pub fn add(&mut self, state: &str, active: u32, fails: u32) {
-        let concern = |state: &str| {
-            ["up", "full", "failing", "unresolved", "down"].iter().position(|s| *s == state)
-        };
+    /// Adds how one more worker finds it; `shared` counts are the same in all.
+    pub fn add(&mut self, state: &str, active: u32, fails: u32, shared: bool) {
+        let concern = |state: &str| STATES.iter().position(|s| *s == state);
         if self.of == 0 || concern(state) > concern(&self.state) {
             state.clone_into(&mut self.state);
             self.workers = 0;
         }
         self.workers += u32::from(self.state == state);
         self.of += 1;
-        self.active += u64::from(active);
-        self.fails += u64::from(fails);
+        let (active, fails) = (u64::from(active), u64::from(fails));
+        if shared {
+            (self.active, self.fails) = (self.active.max(active), self.fails.max(fails));
+        } else {
+            self.active += active;
+            self.fails += fails;
+        }
     }
 }
+
+/// States of a server, the worst last.
+const STATES: [&str; 7] = ["up", "full", "failing", "checking", "unhealthy", "unresolved", "down"];
 
 /// How a reload went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

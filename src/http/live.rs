@@ -98,7 +98,11 @@ impl Live {
             let asked = spec.resolver.as_ref().map(|(asked, _)| asked);
             let resolver = resolvers.iter().find(|known| Some(known.spec()) == asked);
             let namesake = old(&|known| known.name == spec.name);
-            Group::after(spec.clone(), namesake.map(AsRef::as_ref), resolver.cloned())
+            let zone = spec.zone.as_ref().and_then(|(name, _)| {
+                let mut all = snapshot.zones.iter().zip(&zones);
+                Some(all.find(|(known, _)| known.spec.name == *name)?.1.clone())
+            });
+            Group::after(spec.clone(), namesake.map(AsRef::as_ref), resolver.cloned(), zone)
         });
         let error_logs = snapshot.error_logs.iter().map(|set| {
             let target = |(level, file): &(_, usize)| {

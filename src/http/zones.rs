@@ -101,15 +101,81 @@ impl ZoneWritten {
         }
         let (size, before, use_) = (self.size, known.size, kind.directive());
         let key = String::from_utf8_lossy(&known.key);
-        self.whole.error(if size == before {
-            format!("{use_} \"{name}\" is already bound to key \"{key}\"")
+        if size == before {
+            self.whole.error(format!("{use_} \"{name}\" is already bound to key \"{key}\""))
         } else {
-            format!(
-                "the size {size} of shared memory zone \"{name}\" conflicts with already declared \
-                 size {before}"
-            )
-        })
+            other_size(&self.whole, &name, size, before)
+        }
     }
+}
+
+/// `zone NAME [SIZE]` of an `upstream` block. Several blocks may have one zone.
+#[derive(Debug, Clone)]
+pub struct ZoneName {
+    name: Word,
+    size: Option<u64>,
+}
+
+impl ZoneName {
+    /// Reads the directive.
+    pub fn read(dir: &Directive) -> Result<Self, Error> {
+        let name = dir.arg(0);
+        let shown = name.lossy();
+        if name.text.is_empty() {
+            return Err(name.error(format_args!("invalid zone name \"{shown}\"")));
+        }
+        let size = match dir.args.get(1) {
+            None => None,
+            Some(word) => Some(values::parse_size(&word.text).ok_or_else(|| {
+                word.error(format_args!("invalid zone size \"{}\"", word.lossy()))
+            })?),
+        };
+        match size {
+            Some(size) if size < LEAST => Err(too_small(name, &shown)),
+            size => Ok(Self { name: name.clone(), size }),
+        }
+    }
+
+    /// Declares it, if it says a size.
+    pub fn declare(&self, cx: &mut Finish) {
+        let Some(size) = self.size else { return };
+        let shown = self.name.lossy();
+        match cx.zones.iter().find(|zone| zone.spec.name == self.name.text).map(|zone| &zone.spec) {
+            Some(known) if known.kind != Kind::Servers => {
+                cx.report(used_otherwise(&self.name, &shown));
+            }
+            Some(known) if known.size != size => {
+                cx.report(other_size(&self.name, &shown, size, known.size));
+            }
+            Some(_) => {}
+            None => {
+                let name = self.name.text.clone();
+                let spec = Spec { kind: Kind::Servers, name, size, key: Vec::new() };
+                cx.zones.push(SharedZone { spec, key: Template::default(), rate: 0 });
+            }
+        }
+    }
+
+    /// Its name and size, once all are declared.
+    pub fn find(&self, cx: &mut Finish) -> Option<(Vec<u8>, u64)> {
+        let mut others = cx.zones.iter().filter(|zone| zone.spec.kind != Kind::Servers);
+        if self.size.is_some() && others.any(|zone| zone.spec.name == self.name.text) {
+            // It has been told where it was declared.
+            return None;
+        }
+        let at = cx.zone(Kind::Servers, &self.name.text, &self.name)?;
+        cx.zones.get(at).map(|zone| (zone.spec.name.clone(), zone.spec.size))
+    }
+}
+
+fn other_size(word: &Word, name: &str, size: u64, before: u64) -> Error {
+    word.error(format!(
+        "the size {size} of shared memory zone \"{name}\" conflicts with already declared size {before}"
+    ))
+}
+
+fn too_small(word: &Word, name: &str) -> Error {
+    word.error(format!("zone \"{name}\" is too small")).with_help("at least 32k")
 }
 
 /// nginx's answer to a directive that names no zone.
@@ -125,8 +191,7 @@ fn name_and_size(word: &Word, text: &[u8]) -> Result<(Vec<u8>, u64), Error> {
         None => Err(invalid()),
         Some(size) if size < LEAST => {
             let name = String::from_utf8_lossy(name);
-            let error = word.error(format!("zone \"{name}\" is too small"));
-            Err(error.with_help("at least 32k"))
+            Err(too_small(word, &name))
         }
         Some(size) => Ok((name.to_vec(), size)),
     }
@@ -146,7 +211,10 @@ impl Finish<'_, '_> {
             Some(_) => used_otherwise(word, &shown),
             None => {
                 let error = word.error(format!("zero size shared memory zone \"{shown}\""));
-                error.with_help(format!("declare it: {} KEY zone={shown}:SIZE", kind.directive()))
+                error.with_help(match kind {
+                    Kind::Servers => format!("one upstream has to say its size: zone {shown} SIZE"),
+                    _ => format!("declare it: {} KEY zone={shown}:SIZE", kind.directive()),
+                })
             }
         };
         self.report(error);

@@ -133,7 +133,7 @@ pub(super) fn upstreams(accounts: &Accounts) -> Vec<UpstreamStatus> {
             (&known.server, &known.address) == (&found.server, &found.address)
         };
         if let Some(known) = servers.iter_mut().find(same) {
-            known.add(&found.state, found.active, found.fails);
+            known.add(&found.state, found.active, found.fails, found.shared);
         } else {
             let mut server = ServerStatus {
                 server: found.server.clone(),
@@ -141,7 +141,7 @@ pub(super) fn upstreams(accounts: &Accounts) -> Vec<UpstreamStatus> {
                 backup: found.backup,
                 ..ServerStatus::default()
             };
-            server.add(&found.state, found.active, found.fails);
+            server.add(&found.state, found.active, found.fails, found.shared);
             servers.push(server);
         }
     }

@@ -63,6 +63,7 @@ fn the_oldest_come_first_and_the_rest_is_counted() {
 #[test]
 fn each_server_is_as_bad_as_the_worst_worker_finds_it() {
     let found = |state: &str, fails| Found {
+        shared: false,
         upstream: "app".into(),
         server: "app1".into(),
         address: "127.0.0.1:1".into(),

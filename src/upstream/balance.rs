@@ -31,6 +31,11 @@ pub enum Balance {
 }
 
 impl Balance {
+    /// Whether a server may begin with a part of its weight.
+    pub fn can_start_slowly(self) -> bool {
+        self.has_backup()
+    }
+
     /// Whether there may be backup servers.
     pub fn has_backup(self) -> bool {
         matches!(self, Self::RoundRobin | Self::LeastConn | Self::LeastTime(_))
@@ -118,16 +123,19 @@ impl Selection {
         if peers.single {
             return self.only_peer(peers, own.is_some());
         }
-        let index = self.choose(balance, peers, own, now)?;
-        let peer = peers.list.get(index)?;
-        peer.check(seconds);
-        self.tried.add(index);
-        self.tries = self.tries.saturating_sub(1);
-        let mut chosen = PeerRef::new(Rc::clone(peer), false);
-        if let Balance::LeastTime(how) = balance {
-            chosen.watch(how, now.millis);
+        loop {
+            let index = self.choose(balance, peers, own, now)?;
+            let peer = peers.list.get(index)?;
+            // Another worker may have been faster.
+            let Some(mut chosen) = PeerRef::new(Rc::clone(peer), false) else { continue };
+            peer.check(seconds);
+            self.tried.add(index);
+            self.tries = self.tries.saturating_sub(1);
+            if let Balance::LeastTime(how) = balance {
+                chosen.watch(how, now.millis);
+            }
+            return Some(chosen);
         }
-        Some(chosen)
     }
 
     fn choose(
@@ -161,11 +169,11 @@ impl Selection {
     /// There is nobody else to ask, so failures do not count and one attempt is all.
     fn only_peer(&mut self, peers: &Peers, own: bool) -> Option<PeerRef> {
         let peer = peers.list.first()?;
-        if peer.full() || (peer.down() && !own) {
+        if !peer.is_well() || (peer.down() && !own) {
             return None;
         }
         self.tries = 0;
-        Some(PeerRef::new(Rc::clone(peer), true))
+        PeerRef::new(Rc::clone(peer), true)
     }
 
     fn reason(&self, now: Seconds) -> NoPeer {

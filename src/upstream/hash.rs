@@ -90,7 +90,7 @@ fn richest(
         if tried.has(index) || !peer.usable(now) || !suits(peer) {
             continue;
         }
-        total += peer.gain();
+        total += peer.gain(now);
         if best.is_none_or(|(_, weight)| peer.current_weight() > weight) {
             best = Some((index, peer.current_weight()));
         }

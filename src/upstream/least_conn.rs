@@ -15,7 +15,7 @@ pub(super) fn choose(peers: &Peers, tried: &Tried, now: Seconds) -> Option<usize
     let mut best: Option<(usize, &Peer)> = None;
     let mut tie = false;
     for (index, peer) in all().filter(usable) {
-        match best.map_or(Ordering::Less, |(_, least)| by_load(peer, least)) {
+        match best.map_or(Ordering::Less, |(_, least)| by_load(peer, least, now)) {
             Ordering::Less => {
                 best = Some((index, peer));
                 tie = false;
@@ -29,13 +29,13 @@ pub(super) fn choose(peers: &Peers, tried: &Tried, now: Seconds) -> Option<usize
     if !tie {
         return Some(first);
     }
-    let equal = |&(_, peer): &(usize, &Peer)| by_load(peer, least) == Ordering::Equal;
-    Some(round_robin::among((first, least), all().skip(first).filter(usable).filter(equal)))
+    let equal = |&(_, peer): &(usize, &Peer)| by_load(peer, least, now) == Ordering::Equal;
+    Some(round_robin::among((first, least), all().skip(first).filter(usable).filter(equal), now))
 }
 
 /// Compares connections per weight without dividing.
-fn by_load(a: &Peer, b: &Peer) -> Ordering {
-    let left = i64::from(a.conns()).saturating_mul(b.weight());
-    let right = i64::from(b.conns()).saturating_mul(a.weight());
+fn by_load(a: &Peer, b: &Peer, now: Seconds) -> Ordering {
+    let left = i64::from(a.conns()).saturating_mul(b.weight_now(now));
+    let right = i64::from(b.conns()).saturating_mul(a.weight_now(now));
     left.cmp(&right)
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 
 use super::balance::Tried;
-use super::peer::{Moment, Peer, Peers};
+use super::peer::{Moment, Peer, Peers, Seconds};
 use super::round_robin;
 
 /// Slower peers are equally slow, in milliseconds.
@@ -90,7 +90,7 @@ pub(super) fn choose(how: LeastTime, peers: &Peers, tried: &Tried, now: Moment) 
         peer.times.look(now.millis);
         let time = expected(how, peer, now);
         let order = best.map_or(Ordering::Less, |(_, least, least_time)| {
-            by_time((peer, time), (least, least_time))
+            by_time((peer, time), (least, least_time), now.seconds)
         });
         match order {
             Ordering::Less => {
@@ -106,14 +106,18 @@ pub(super) fn choose(how: LeastTime, peers: &Peers, tried: &Tried, now: Moment) 
         return Some(first);
     }
     let equal = |&(_, peer): &(usize, &Peer)| {
-        by_time((peer, expected(how, peer, now)), (least, time)) == Ordering::Equal
+        by_time((peer, expected(how, peer, now)), (least, time), now.seconds) == Ordering::Equal
     };
-    Some(round_robin::among((first, least), all().skip(first).filter(usable).filter(equal)))
+    Some(round_robin::among(
+        (first, least),
+        all().skip(first).filter(usable).filter(equal),
+        now.seconds,
+    ))
 }
 
 /// Compares times per weight without dividing.
-fn by_time(a: (&Peer, u64), b: (&Peer, u64)) -> Ordering {
-    let weight = |peer: &Peer| u64::try_from(peer.weight()).unwrap_or(1);
+fn by_time(a: (&Peer, u64), b: (&Peer, u64), now: Seconds) -> Ordering {
+    let weight = |peer: &Peer| u64::try_from(peer.weight_now(now)).unwrap_or(1);
     a.1.saturating_mul(weight(b.0)).cmp(&b.1.saturating_mul(weight(a.0)))
 }
 

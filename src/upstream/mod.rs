@@ -18,6 +18,7 @@ mod random;
 mod resolve;
 mod round_robin;
 mod spec;
+mod state;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -39,8 +40,10 @@ use tokio::time::Instant;
 
 use crate::dns::Resolver;
 use crate::net::Address;
+use crate::zone::{Keyed, keyed};
 use peer::{Moment, Peer, Ranks, Seconds};
 use resolve::Missing;
+use state::Sharing;
 
 /// Any time in seconds later than every `fail_timeout`: see [`Seconds`].
 const START: Seconds = 1 << 40;
@@ -53,6 +56,9 @@ pub struct Group {
     ranks: RefCell<Rc<Ranks>>,
     pool: Pool,
     started: Instant,
+    /// What the clock of all workers said then, in milliseconds; 0 where nothing is shared.
+    base: u64,
+    sharing: Option<Sharing>,
     missing: Missing,
     resolver: Option<Rc<Resolver>>,
     following: Cell<bool>,
@@ -62,23 +68,29 @@ pub struct Group {
 impl Group {
     /// Starts with every peer alive and no connection.
     pub fn new(spec: GroupSpec) -> Rc<Self> {
-        Self::after(spec, None, None)
+        Self::after(spec, None, None, None)
     }
 
     /// The same; servers whose names `resolver` is asked for begin with the addresses that the group
-    /// before has found.
+    /// before has found. What is known of peers in `zone` goes on.
     pub fn after(
         spec: GroupSpec,
         before: Option<&Group>,
         resolver: Option<Rc<Resolver>>,
+        zone: Option<Rc<Keyed>>,
     ) -> Rc<Self> {
-        let found: Vec<_> = spec
-            .servers
-            .iter()
-            .map(|server| {
-                if server.resolve { resolve::taken_over(server, before) } else { peers_of(server) }
-            })
-            .collect();
+        let sharing = zone.map(|zone| Sharing { zone, group: spec.name.clone() });
+        let peers = |server: &ServerSpec| {
+            if server.resolve { resolve::taken_over(server, before) } else { peers_of(server) }
+        };
+        let mut found: Vec<Vec<Rc<Peer>>> = Vec::new();
+        for server in &spec.servers {
+            let mut list = Vec::new();
+            for peer in peers(server) {
+                list.push(joined(&found, &list, peer, sharing.as_ref()));
+            }
+            found.push(list);
+        }
         let unresolved = spec
             .servers
             .iter()
@@ -88,6 +100,8 @@ impl Group {
             found: RefCell::new(found),
             pool: Pool::new(spec.keepalive),
             started: Instant::now(),
+            base: if sharing.is_some() { keyed::now() } else { 0 },
+            sharing,
             missing: Missing::new(unresolved),
             resolver,
             following: Cell::new(false),
@@ -137,35 +151,58 @@ impl Group {
 
     /// nginx compares whole seconds, and so must we to fail and recover on the same request.
     fn seconds(&self, now: Instant) -> Seconds {
-        START + now.saturating_duration_since(self.started).as_secs()
+        self.moment(now).seconds
     }
 
     fn moment(&self, now: Instant) -> Moment {
-        let millis = now.saturating_duration_since(self.started).as_millis();
-        Moment { seconds: self.seconds(now), millis: u64::try_from(millis).unwrap_or(u64::MAX) }
+        let passed = now.saturating_duration_since(self.started).as_millis();
+        let millis = u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(self.base);
+        Moment { seconds: START.saturating_add(millis / 1000), millis }
     }
 
     /// Requests under way keep the peers they began with.
     fn set_addresses(&self, server: usize, addresses: Vec<Address>) {
-        let mut found = self.found.borrow_mut();
-        let (Some(peers), Some(spec)) = (found.get_mut(server), self.spec.servers.get(server))
-        else {
-            return;
-        };
-        *peers = addresses.into_iter().map(|address| Rc::new(Peer::new(spec, address))).collect();
-        self.ranks.replace(Rc::new(Ranks::new(&found)));
+        let Some(spec) = self.spec.servers.get(server) else { return };
+        self.replace(
+            server,
+            addresses.into_iter().map(|address| Peer::new(spec, address)).collect(),
+        );
     }
 
     /// The peers of a server from now on. One that was there before goes on with what it knows.
     fn set_peers(&self, server: usize, new: Vec<Peer>) {
+        self.replace(server, new);
+    }
+
+    fn replace(&self, server: usize, new: Vec<Peer>) {
         let mut found = self.found.borrow_mut();
         let Some(peers) = found.get_mut(server) else { return };
-        let known = |new: &Peer| peers.iter().find(|old| old.same(new)).cloned();
-        *peers = new.into_iter().map(|new| known(&new).unwrap_or_else(|| Rc::new(new))).collect();
+        let before = std::mem::take(peers);
+        let mut peers = Vec::new();
+        for new in new {
+            let known = before.iter().find(|old| old.same(&new)).cloned();
+            let peer = known.unwrap_or_else(|| joined(&found, &peers, new, self.sharing.as_ref()));
+            peers.push(peer);
+        }
+        if let Some(place) = found.get_mut(server) {
+            *place = peers;
+        }
         self.ranks.replace(Rc::new(Ranks::new(&found)));
     }
 }
 
-fn peers_of(server: &ServerSpec) -> Vec<Rc<Peer>> {
-    server.addresses.iter().map(|address| Rc::new(Peer::new(server, address.clone()))).collect()
+fn peers_of(server: &ServerSpec) -> Vec<Peer> {
+    server.addresses.iter().map(|address| Peer::new(server, address.clone())).collect()
+}
+
+/// A peer with the state that all workers share, where they do; `found` and `list` are those before it.
+fn joined(
+    found: &[Vec<Rc<Peer>>],
+    list: &[Rc<Peer>],
+    peer: Peer,
+    sharing: Option<&Sharing>,
+) -> Rc<Peer> {
+    let Some(sharing) = sharing else { return Rc::new(peer) };
+    let alike = found.iter().flatten().chain(list).filter(|other| other.same(&peer)).count();
+    Rc::new(peer.shared(sharing, alike))
 }

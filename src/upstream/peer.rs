@@ -1,7 +1,7 @@
 //! Owns one peer (an address of a `server`) and its failure and connection accounting.
 //! Must not choose between peers nor open connections.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,7 +15,12 @@ use super::least_time::{LeastTime, Times};
 
 use super::balance::Tried;
 use super::spec::ServerSpec;
+use super::state::{
+    ACCESSED, BEGINS, CHECKED, CHECKING, CURRENT, EFFECTIVE, FAILS, HEALTH, SCALE, SLOW_SINCE,
+    Sharing, State, UNHEALTHY, WELL,
+};
 use crate::dns::ServiceAddress;
+use crate::zone::keyed::Entered;
 
 /// Whole seconds of a clock that never goes back and starts far from zero,
 /// so that zero can mean "never".
@@ -43,14 +48,8 @@ pub(super) struct Peer {
     down: bool,
     drain: bool,
     pub(super) times: Times,
-    current_weight: Cell<i64>,
-    effective_weight: Cell<i64>,
-    conns: Cell<u32>,
-    fails: Cell<u32>,
-    /// Last failure.
-    accessed: Cell<Seconds>,
-    /// Last failure, or start of the trial that followed it.
-    checked: Cell<Seconds>,
+    slow_start: Seconds,
+    pub(super) state: State,
 }
 
 impl Peer {
@@ -70,13 +69,18 @@ impl Peer {
             down: server.down,
             drain: server.drain,
             times: Times::default(),
-            current_weight: Cell::new(0),
-            effective_weight: Cell::new(weight),
-            conns: Cell::new(0),
-            fails: Cell::new(0),
-            accessed: Cell::new(0),
-            checked: Cell::new(0),
+            slow_start: server.slow_start.as_secs(),
+            state: State::new(weight),
         }
+    }
+
+    /// The same with the state that all workers share: that of the `nth` server that is just like it.
+    #[must_use]
+    pub(super) fn shared(self, sharing: &Sharing, nth: usize) -> Self {
+        let Self { name, server, weight, backup, .. } = &self;
+        let group = sharing.group.to_ascii_lowercase();
+        let name = format!("{group}\0{server}\0{name}\0{weight}\0{backup}\0{nth}");
+        Self { state: self.state.shared(sharing, name.as_bytes()), ..self }
     }
 
     /// A host that a service names; what it says of itself goes before the `server` line's defaults.
@@ -104,7 +108,12 @@ impl Peer {
 
     /// Whether requests of its own sessions may still go there.
     pub(super) fn welcomes_its_own(&self, now: Seconds) -> bool {
-        !self.down && !self.failing(now) && !self.full()
+        !self.down && self.is_well() && !self.failing(now) && !self.full()
+    }
+
+    /// Whether health checks have nothing against it.
+    pub(super) fn is_well(&self) -> bool {
+        self.state.get(HEALTH) == WELL
     }
 
     pub(super) fn id(&self) -> &str {
@@ -129,7 +138,7 @@ impl Peer {
 
     /// How often `fail_timeout` has passed since the last failure or trial.
     pub(super) fn timeouts_since_check(&self, now: Seconds) -> u32 {
-        let passed = now.saturating_sub(self.checked.get());
+        let passed = now.saturating_sub(self.state.get(CHECKED));
         if passed <= self.fail_timeout {
             return 0;
         }
@@ -140,8 +149,31 @@ impl Peer {
         self.weight
     }
 
+    /// In parts of a weight.
     pub(super) fn current_weight(&self) -> i64 {
-        self.current_weight.get()
+        self.state.signed(CURRENT)
+    }
+
+    /// The weight that it has at the moment, in parts: less than its own while it starts slowly.
+    pub(super) fn weight_now(&self, now: Seconds) -> i64 {
+        self.slowly(self.weight * SCALE, now)
+    }
+
+    /// What of a weight counts while it starts slowly.
+    fn slowly(&self, weight: i64, now: Seconds) -> i64 {
+        if self.slow_start == 0 || self.state.get(SLOW_SINCE) == 0 {
+            return weight;
+        }
+        if self.state.get(SLOW_SINCE) == BEGINS {
+            self.state.set(SLOW_SINCE, now);
+        }
+        let passed = now.saturating_sub(self.state.get(SLOW_SINCE));
+        if passed >= self.slow_start {
+            self.state.set(SLOW_SINCE, 0);
+            return weight;
+        }
+        let part = i128::from(weight) * i128::from(passed) / i128::from(self.slow_start);
+        i64::try_from(part).unwrap_or(weight).max(1)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -149,73 +181,105 @@ impl Peer {
     }
 
     pub(super) fn fails(&self) -> u32 {
-        self.fails.get()
+        u32::try_from(self.state.get(FAILS)).unwrap_or(u32::MAX)
     }
 
     pub(super) fn conns(&self) -> u32 {
-        self.conns.get()
+        self.state.conns()
     }
 
     /// Whether `max_conns` is reached.
     pub(super) fn full(&self) -> bool {
-        self.max_conns != 0 && self.conns.get() >= self.max_conns
+        self.max_conns != 0 && self.conns() >= self.max_conns
     }
 
     /// Whether `max_fails` failures have taken it out until `fail_timeout` passes.
     pub(super) fn failing(&self, now: Seconds) -> bool {
         self.max_fails != 0
-            && self.fails.get() >= self.max_fails
-            && now.saturating_sub(self.checked.get()) <= self.fail_timeout
+            && self.fails() >= self.max_fails
+            && now.saturating_sub(self.state.get(CHECKED)) <= self.fail_timeout
     }
 
     /// Whether one of several peers may get a request now.
     pub(super) fn usable(&self, now: Seconds) -> bool {
-        !self.down() && !self.failing(now) && !self.full()
+        !self.down() && self.is_well() && !self.failing(now) && !self.full()
     }
 
-    /// Takes part in one round: gains its effective weight, returned, which
-    /// itself recovers by one towards the configured weight.
-    pub(super) fn gain(&self) -> i64 {
-        let gained = self.effective_weight.get();
-        self.current_weight.set(self.current_weight.get() + gained);
-        if gained < self.weight {
-            self.effective_weight.set(gained + 1);
+    /// Takes part in one round: gains its effective weight, returned in parts, which itself recovers by
+    /// one towards the configured weight.
+    pub(super) fn gain(&self, now: Seconds) -> i64 {
+        let effective = self.state.signed(EFFECTIVE);
+        let gained = self.slowly(effective, now);
+        self.state.add(CURRENT, gained);
+        if effective < self.weight * SCALE {
+            self.state.set(EFFECTIVE, (effective + SCALE).cast_unsigned());
         }
         gained
     }
 
     /// Pays for winning a round with the sum of what all peers gained.
     pub(super) fn pay(&self, total: i64) {
-        self.current_weight.set(self.current_weight.get() - total);
+        self.state.add(CURRENT, -total);
     }
 
     /// Starts a trial if the last failure or trial is long enough ago.
     pub(super) fn check(&self, now: Seconds) {
-        if now.saturating_sub(self.checked.get()) > self.fail_timeout {
-            self.checked.set(now);
+        if now.saturating_sub(self.state.get(CHECKED)) > self.fail_timeout {
+            self.state.set(CHECKED, now);
         }
     }
 
     /// Counts a failure; true when the peer is out from now on.
     fn fail(&self, now: Seconds) -> bool {
-        self.fails.set(self.fails.get().saturating_add(1));
-        self.accessed.set(now);
-        self.checked.set(now);
+        self.state.add(FAILS, 1);
+        self.state.set(ACCESSED, now);
+        self.state.set(CHECKED, now);
         if self.max_fails == 0 {
             return false;
         }
-        let lowered = self.effective_weight.get() - self.weight / i64::from(self.max_fails);
-        self.effective_weight.set(lowered.max(0));
-        self.fails.get() >= self.max_fails
+        let part = self.weight / i64::from(self.max_fails) * SCALE;
+        let lowered = self.state.signed(EFFECTIVE) - part;
+        self.state.set(EFFECTIVE, lowered.max(0).cast_unsigned());
+        self.fails() >= self.max_fails
     }
 
-    fn release(&self, single: bool) {
+    fn release(&self, single: bool, entered: Entered) {
         // Failures are forgotten only by a trial begun after the last of them,
         // so that successes in between do not hide a peer that fails now and then.
-        if single || self.accessed.get() < self.checked.get() {
-            self.fails.set(0);
+        if single || self.state.get(ACCESSED) < self.state.get(CHECKED) {
+            self.recovers();
         }
-        self.conns.set(self.conns.get().saturating_sub(1));
+        if entered == Entered::Counted {
+            self.state.leave();
+        }
+    }
+
+    /// Its failures are forgotten.
+    fn recovers(&self) {
+        let fails = self.fails();
+        if fails == 0 {
+            return;
+        }
+        if self.max_fails != 0 && fails >= self.max_fails {
+            self.start_slowly();
+        }
+        self.state.set(FAILS, 0);
+    }
+
+    /// It has been away, and begins with little.
+    pub(super) fn start_slowly(&self) {
+        if self.slow_start != 0 {
+            self.state.set(SLOW_SINCE, BEGINS);
+        }
+    }
+
+    /// What health checks say of it, if they have anything against it.
+    pub(super) fn complaint(&self) -> Option<&'static str> {
+        match self.state.get(HEALTH) {
+            UNHEALTHY => Some("unhealthy"),
+            CHECKING => Some("checking"),
+            _ => None,
+        }
     }
 }
 
@@ -226,6 +290,7 @@ impl Peer {
 pub struct PeerRef {
     pub(super) peer: Rc<Peer>,
     single: bool,
+    entered: Entered,
     watch: Option<Watch>,
 }
 
@@ -241,9 +306,13 @@ struct Watch {
 }
 
 impl PeerRef {
-    pub(super) fn new(peer: Rc<Peer>, single: bool) -> Self {
-        peer.conns.set(peer.conns.get().saturating_add(1));
-        Self { peer, single, watch: None }
+    /// `None`: it has just got the last connection that it may have.
+    pub(super) fn new(peer: Rc<Peer>, single: bool) -> Option<Self> {
+        let entered = peer.state.enter(peer.max_conns);
+        if entered == Entered::Full {
+            return None;
+        }
+        Some(Self { peer, single, entered, watch: None })
     }
 
     /// Begins to measure.
@@ -337,7 +406,7 @@ impl Drop for PeerRef {
         if let Some(watch) = self.watch.take() {
             watch.end(&self.peer.times);
         }
-        self.peer.release(self.single);
+        self.peer.release(self.single, self.entered);
     }
 }
 

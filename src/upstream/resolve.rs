@@ -96,7 +96,7 @@ async fn look_up((host, port): &(String, u16)) -> Vec<Address> {
 }
 
 /// What a server with `resolve` begins with: what the group before has found for the same name.
-pub(super) fn taken_over(server: &ServerSpec, before: Option<&Group>) -> Vec<Rc<Peer>> {
+pub(super) fn taken_over(server: &ServerSpec, before: Option<&Group>) -> Vec<Peer> {
     let host = |server: &ServerSpec| server.host_port.clone().map(|(host, _)| host);
     let same = |other: &&ServerSpec| {
         other.resolve && host(other) == host(server) && other.service == server.service
@@ -107,7 +107,7 @@ pub(super) fn taken_over(server: &ServerSpec, before: Option<&Group>) -> Vec<Rc<
     };
     let found = before.found.borrow();
     let peers = found.get(at).into_iter().flatten();
-    peers.map(|peer| Rc::new(peer.again(server))).collect()
+    peers.map(|peer| peer.again(server)).collect()
 }
 
 impl Group {

@@ -3,6 +3,7 @@
 
 use super::balance::Tried;
 use super::peer::{Peer, Peers, Seconds};
+use super::state::SCALE;
 
 /// Index of the winner, or `None` when no untried peer is usable. `own` wins whatever it has, as the
 /// peer that the session belongs to, and pays as far as one round of the others goes.
@@ -13,7 +14,7 @@ pub(super) fn choose(
     own: Option<usize>,
 ) -> Option<usize> {
     if let Some(peer) = own.and_then(|index| peers.list.get(index))
-        && peer.current_weight() <= peer.weight() - peers.total_weight
+        && peer.current_weight() <= (peer.weight() - peers.total_weight) * SCALE
     {
         return own;
     }
@@ -23,7 +24,7 @@ pub(super) fn choose(
         if tried.has(index) || !peer.usable(now) {
             continue;
         }
-        total += peer.gain();
+        total += peer.gain(now);
         let richest = best.map(|(_, weight)| weight);
         if richest.is_none_or(|weight| peer.current_weight() > weight) {
             best = Some((index, peer.current_weight()));
@@ -39,10 +40,11 @@ pub(super) fn choose(
 pub(super) fn among<'a>(
     first: (usize, &'a Peer),
     equals: impl Iterator<Item = (usize, &'a Peer)>,
+    now: Seconds,
 ) -> usize {
     let (mut winner, mut total) = (first, 0);
     for (index, peer) in equals {
-        total += peer.gain();
+        total += peer.gain(now);
         if peer.current_weight() > winner.1.current_weight() {
             winner = (index, peer);
         }

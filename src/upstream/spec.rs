@@ -19,6 +19,8 @@ pub struct GroupSpec {
     pub keepalive: KeepaliveSpec,
     /// The load balancing method.
     pub balance: Balance,
+    /// The zone that its state is shared in by all workers, and the size of it.
+    pub zone: Option<(Vec<u8>, u64)>,
     /// Who is asked for the names of servers with `resolve`, and how long an answer may take.
     pub resolver: Option<(ResolverSpec, Duration)>,
 }
@@ -34,6 +36,7 @@ impl GroupSpec {
             servers: vec![server],
             keepalive: KeepaliveSpec::OFF,
             balance: Balance::RoundRobin,
+            zone: None,
             resolver: None,
         }
     }
@@ -66,8 +69,10 @@ pub struct ServerSpec {
     pub resolve: bool,
     /// `service=`: the name of a service instead of a port.
     pub service: Option<String>,
-    /// `max_conns=`, per worker; 0 is no limit.
+    /// `max_conns=`, of each worker unless the group has a zone; 0 is no limit.
     pub max_conns: u32,
+    /// `slow_start=`: for so long its weight grows when it comes back; counted in whole seconds.
+    pub slow_start: Duration,
 }
 
 impl ServerSpec {
@@ -87,6 +92,7 @@ impl ServerSpec {
             resolve: false,
             service: None,
             max_conns: 0,
+            slow_start: Duration::ZERO,
         }
     }
 }

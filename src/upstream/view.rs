@@ -28,8 +28,11 @@ pub struct PeerView {
     pub address: String,
     pub backup: bool,
     /// `up`, `down` (by configuration), `failing` (`max_fails` reached, for `fail_timeout`), `full`
-    /// (`max_conns` reached) or `unresolved`.
+    /// (`max_conns` reached), `unresolved`, or what health checks have against it: `unhealthy`, and
+    /// `checking` as long as they know nothing.
     pub state: &'static str,
+    /// All workers have the same counts of it, because they share them.
+    pub shared: bool,
     /// Requests it is being asked.
     pub active: u32,
     /// Failures that count at the moment.
@@ -58,6 +61,7 @@ impl Group {
                     address,
                     backup,
                     state: "unresolved",
+                    shared: false,
                     active: 0,
                     fails: 0,
                 });
@@ -67,6 +71,7 @@ impl Group {
                 address: peer.name().to_owned(),
                 backup: server.backup,
                 state: state(peer, single, seconds),
+                shared: peer.state.is_shared(),
                 active: peer.conns(),
                 fails: peer.fails(),
             }));
@@ -79,6 +84,8 @@ impl Group {
 fn state(peer: &Peer, single: bool, now: Seconds) -> &'static str {
     if peer.down() {
         "down"
+    } else if let Some(complaint) = peer.complaint() {
+        complaint
     } else if !single && peer.failing(now) {
         "failing"
     } else if peer.full() {

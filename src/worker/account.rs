@@ -25,6 +25,7 @@ pub fn of(service: &Service) -> Account {
             server: peer.server,
             address: peer.address,
             backup: peer.backup,
+            shared: peer.shared,
             state: peer.state.to_owned(),
             active: peer.active,
             fails: peer.fails,

@@ -4,6 +4,7 @@ mod balancing;
 mod connecting;
 mod pooling;
 mod properties;
+mod sharing;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -23,7 +24,8 @@ fn weighted(port: u16, weight: u32) -> ServerSpec {
 
 fn spec(servers: Vec<ServerSpec>) -> GroupSpec {
     let keepalive = KeepaliveSpec::default();
-    GroupSpec { name: "u".into(), servers, keepalive, balance: Balance::RoundRobin, resolver: None }
+    let (balance, zone, resolver) = (Balance::RoundRobin, None, None);
+    GroupSpec { name: "u".into(), servers, keepalive, balance, zone, resolver }
 }
 
 fn group(servers: Vec<ServerSpec>) -> Rc<Group> {

@@ -5,6 +5,7 @@
 
 mod journal;
 mod records;
+mod servers;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,11 @@ use records::Shape;
 
 pub use journal::Holder;
 pub use records::{At, Key, Records};
+pub use servers::{CONNS, Duty, Entered, SERVER_WORDS, ServerState};
 pub use shares::{Full, Lease};
+
+/// Records looked at before the lock is given up for a moment.
+const BATCH: usize = 1024;
 
 /// Between two lines of the log about the same zone.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -41,6 +46,8 @@ pub enum Kind {
     Tickets,
     /// `sticky learn`: when a session was last used, and which server it has.
     Sessions,
+    /// `zone` of an `upstream`: how its servers are, and how many connections each worker has to them.
+    Servers,
 }
 
 impl Kind {
@@ -51,6 +58,7 @@ impl Kind {
             Kind::Connections => *b"\0\0con\0\0\x01",
             Kind::Tickets => *b"\0\0tls\0\0\x01",
             Kind::Sessions => *b"\0\0ses\0\0\x01",
+            Kind::Servers => *b"\0\0srv\0\0\x01",
         })
     }
 
@@ -60,6 +68,7 @@ impl Kind {
             Kind::Connections => 0,
             Kind::Tickets => 4,
             Kind::Sessions => 5,
+            Kind::Servers => SERVER_WORDS,
         }
     }
 
@@ -70,6 +79,7 @@ impl Kind {
             Kind::Connections => "limit_conn_zone",
             Kind::Tickets => "ssl_session_tickets",
             Kind::Sessions => "sticky learn",
+            Kind::Servers => "upstream",
         }
     }
 
@@ -80,6 +90,7 @@ impl Kind {
             Kind::Connections => "limit_conn_zone",
             Kind::Tickets => "ssl_session_tickets",
             Kind::Sessions => "sticky",
+            Kind::Servers => "zone",
         }
     }
 }
@@ -208,8 +219,28 @@ impl Keyed {
         if let Some(dead) = journal::holder(self.words()).filter(|it| it.slot() == Some(slot)) {
             drop(self.taker.take_over(self.words(), dead));
         }
-        if self.kind == Kind::Connections {
-            shares::bury(self, slot);
+        match self.kind {
+            Kind::Connections => shares::bury(self, slot),
+            Kind::Servers => servers::bury(self, slot),
+            Kind::Requests | Kind::Tickets | Kind::Sessions => {}
+        }
+    }
+
+    /// Looks at every record there is, while others go on.
+    fn sweep(&self, mut look: impl FnMut(&mut Records<'_>, At)) {
+        let mut done = 0;
+        while let Some(mut records) = self.lock() {
+            let end = (done + BATCH).min(records.touched());
+            if done >= end {
+                return;
+            }
+            for at in (done..end).filter_map(At::nth) {
+                // A free record has no tag.
+                if records.tag(at) != 0 {
+                    look(&mut records, at);
+                }
+            }
+            done = end;
         }
     }
 

@@ -66,6 +66,11 @@ impl Shape {
     fn word(&self, at: At) -> usize {
         self.first + (at.0 as usize - 1) * self.record
     }
+
+    /// Where a value of a record is.
+    pub fn value(&self, at: At, nth: usize) -> usize {
+        self.word(at) + VALUES + nth
+    }
 }
 
 /// The records of a zone while its lock is held here. What every function does is one step: done
@@ -121,7 +126,12 @@ impl<'a> Records<'a> {
 
     /// Gives a record's place back.
     pub fn remove(&mut self, at: At) {
-        self.held.begin();
+        self.change_and_remove(&[], at);
+    }
+
+    /// Changes single values, and gives a record's place back.
+    pub(super) fn change_and_remove(&mut self, changes: &[(At, usize, u64)], at: At) {
+        self.change(changes);
         self.leave_bucket(at);
         self.leave_age(at);
         let word = self.shape.word(at) + NEXT;
@@ -138,7 +148,15 @@ impl<'a> Records<'a> {
 
     /// What a record says.
     pub fn value(&self, at: At, nth: usize) -> u64 {
-        self.held.get(self.shape.word(at) + VALUES + nth)
+        self.held.get(self.shape.value(at, nth))
+    }
+
+    /// Changes single values of records.
+    pub(super) fn change(&mut self, changes: &[(At, usize, u64)]) {
+        self.held.begin();
+        for (at, nth, value) in changes {
+            self.held.set(self.shape.value(*at, *nth), *value);
+        }
     }
 
     /// Changes all of it.
@@ -211,7 +229,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    fn key(&self, at: At) -> Key {
+    pub(super) fn key(&self, at: At) -> Key {
         let word = self.shape.word(at) + KEY;
         Key(self.held.get(word), self.held.get(word + 1))
     }

@@ -7,9 +7,6 @@ use std::rc::Rc;
 
 use super::{At, Key, Keyed, Records};
 
-/// Records looked at before the lock is given up for a moment.
-const BATCH: usize = 1024;
-
 /// Why one more cannot be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
@@ -72,20 +69,11 @@ fn give_back(records: &mut Records<'_>, key: Key, slot: u16) {
 
 /// Gives back what a worker had counted. The others go on meanwhile: none of them adds to its share.
 pub(super) fn bury(zone: &Keyed, slot: u16) {
-    let mut done = 0;
-    while let Some(mut records) = zone.lock() {
-        let end = (done + BATCH).min(records.touched());
-        if done >= end {
-            return;
+    zone.sweep(|records, at| {
+        if share(records, at).0 == slot {
+            records.remove(at);
         }
-        for at in (done..end).filter_map(At::nth) {
-            // A free record has no tag.
-            if records.tag(at) != 0 && share(&records, at).0 == slot {
-                records.remove(at);
-            }
-        }
-        done = end;
-    }
+    });
 }
 
 fn own(records: &Records<'_>, key: Key, slot: u16) -> Option<At> {

@@ -9,6 +9,7 @@ mod bodies;
 mod desync;
 mod headers;
 mod names;
+mod shared;
 mod slow;
 mod tunnels;
 mod upstreams;

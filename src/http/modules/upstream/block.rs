@@ -11,6 +11,7 @@ use crate::http::affinity::Affinity;
 use crate::http::draft::{self, Scope};
 use crate::http::finish::Finish;
 use crate::http::resolver::{ResolverDraft, TIMEOUT};
+use crate::http::zones::ZoneName;
 use crate::upstream::{Balance, GroupSpec, KeepaliveSpec, LeastTime};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub struct UpstreamDraft {
     /// The key of `hash`.
     key: Option<Word>,
     sticky: Option<StickyDraft>,
-    zone: bool,
+    zone: Option<ZoneName>,
     resolver: Option<ResolverDraft>,
     resolver_timeout: Option<Duration>,
 }
@@ -131,11 +132,12 @@ static ROWS: &[Row<UpstreamDraft>] = &[
     row(
         "zone",
         Args::Between(1, 2),
-        "Names the group's state, which `resolve` asks for. Without effect otherwise: each worker keeps its \
-         own count of connections and failures.",
-        |draft, dir, env| {
-            draft.zone = true;
-            env.no_effect.entry("zone".to_owned()).or_insert(dir.name.span);
+        "Has all workers know the servers together: their connections, failures and health, counted in shared \
+         memory of this size. Several groups may have one zone; those without a size have one that \
+         another group declares.",
+        |draft, dir, _| {
+            once(&draft.zone, dir)?;
+            draft.zone = Some(ZoneName::read(dir)?);
             Ok(())
         },
     ),
@@ -251,7 +253,7 @@ impl UpstreamDraft {
             timeout: None,
             key: None,
             sticky: None,
-            zone: false,
+            zone: None,
             resolver: None,
             resolver_timeout: None,
         };
@@ -284,7 +286,15 @@ impl UpstreamDraft {
             servers: self.servers.iter().map(|server| server.finish(cx)).collect(),
             keepalive: self.keepalive(),
             balance: self.balance.unwrap_or_default(),
+            zone: self.zone.as_ref().and_then(|zone| zone.find(cx)),
             resolver,
+        }
+    }
+
+    /// Declares its zone, so that others find it wherever they stand.
+    pub(super) fn declare(&self, cx: &mut Finish) {
+        if let Some(zone) = &self.zone {
+            zone.declare(cx);
         }
     }
 
@@ -299,7 +309,7 @@ impl UpstreamDraft {
     fn resolver(&self, http: &Scope, cx: &mut Finish) -> Option<(ResolverSpec, Duration)> {
         let server = self.servers.iter().find(|server| server.spec.resolve)?;
         let name = self.name.lossy();
-        if !self.zone {
+        if self.zone.is_none() {
             cx.report(server.word.error(format_args!(
                 "resolving names at run time requires upstream \"{name}\" to be in shared memory"
             )));

@@ -54,6 +54,9 @@ pub static VARIABLES: &[Variable] = &[];
 /// Makes the groups of all `upstream` blocks known, before any `proxy_pass` is finished.
 pub fn define(http: &Scope, cx: &mut Finish) {
     for written in &http.drafts.upstream.blocks {
+        written.declare(cx);
+    }
+    for written in &http.drafts.upstream.blocks {
         let group = written.finish(http, cx);
         if let Some(affinity) = written.affinity(cx) {
             cx.affinities.insert(cx.groups.len(), affinity);

@@ -101,8 +101,13 @@ fn parameter(spec: &mut ServerSpec, word: &Word, balance: Option<Balance>) -> Re
         ("route", Some(route)) => spec.route = Some(route.to_owned()),
         ("service", Some("")) => return Err(word.error("service is empty")),
         ("service", Some(service)) => spec.service = Some(service.to_owned()),
-        ("slow_start", Some(_)) => {
-            return Err(word.error(format_args!("parameter \"{text}\" is not supported yet")));
+        ("slow_start", Some(_)) if balance.is_some_and(|balance| !balance.can_start_slowly()) => {
+            return Err(
+                word.error(format_args!("balancing method does not support parameter \"{text}\""))
+            );
+        }
+        ("slow_start", Some(value)) => {
+            spec.slow_start = parse_sec(value.as_bytes()).ok_or_else(invalid)?;
         }
         _ => return Err(invalid()),
     }

@@ -77,9 +77,10 @@ fn complaints_are_nginxs() {
 #[test]
 fn complaints_about_newer_parameters_are_nginxs() {
     for (text, message) in [
+        ("upstream a { server one slow_start=x; }", "invalid parameter \"slow_start=x\""),
         (
-            "upstream a { server one slow_start=1s; }",
-            "parameter \"slow_start=1s\" is not supported yet",
+            "upstream a { ip_hash; server one slow_start=1s; }",
+            "balancing method does not support parameter \"slow_start=1s\"",
         ),
         ("upstream a { server one; queue 5; }", "\"queue\" directive is not supported yet"),
         (
@@ -132,6 +133,38 @@ fn complaints_about_newer_parameters_are_nginxs() {
     ] {
         assert_eq!(error(text), message, "{text}");
     }
+}
+
+#[test]
+fn complaints_about_zones_are_nginxs() {
+    for (text, message) in [
+        ("upstream a { zone \"\" 1m; server one; }", "invalid zone name \"\""),
+        ("upstream a { zone z x; server one; }", "invalid zone size \"x\""),
+        ("upstream a { zone z 8k; server one; }", "zone \"z\" is too small"),
+        ("upstream a { zone z; server one; }", "zero size shared memory zone \"z\""),
+        (
+            "upstream a { zone z 1m; server one; } upstream b { zone z 2m; server one; }",
+            "the size 2097152 of shared memory zone \"z\" conflicts with already declared size 1048576",
+        ),
+        (
+            "limit_req_zone $uri zone=z:1m rate=1r/s; upstream a { zone z 1m; server one; }",
+            "the shared memory zone \"z\" is already declared for a different use",
+        ),
+    ] {
+        assert_eq!(error(text), message, "{text}");
+    }
+}
+
+#[test]
+fn groups_may_have_one_zone() {
+    let (snapshot, _) = load(
+        "upstream a { zone z; server one; } upstream b { zone z 1m; server one; }
+         upstream c { server one; }",
+    );
+    let zones: Vec<_> = snapshot.groups.iter().map(|group| group.zone.clone()).collect();
+    let z = Some((b"z".to_vec(), 1 << 20));
+    assert_eq!(zones, [z.clone(), z, None]);
+    assert_eq!(snapshot.zones.len(), 1);
 }
 
 #[test]

@@ -1,0 +1,93 @@
+//! What workers know together, and servers that begin with a part of their weight.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{group, server, spec};
+use crate::upstream::{Group, NoPeer, Outcome, PeerRef, ServerSpec};
+use crate::zone::keyed::{Holder, Keyed, Kind, Spec};
+
+/// The same group in two workers.
+fn workers(servers: &[ServerSpec]) -> [Rc<Group>; 2] {
+    let zone = Spec { kind: Kind::Servers, name: b"z".into(), size: 32 << 10, key: Vec::new() };
+    let me = |slot| Holder::worker(slot, std::process::id());
+    let (fd, first) = Keyed::create(&zone, me(1)).unwrap();
+    let second = Keyed::attach(std::os::fd::AsFd::as_fd(&fd), &zone, me(2)).unwrap();
+    let group = |zone| Group::after(spec(servers.to_vec()), None, None, Some(Rc::new(zone)));
+    [group(first), group(second)]
+}
+
+fn select(group: &Group, now: Instant) -> Result<PeerRef, NoPeer> {
+    group.select(&mut group.selection(None), now)
+}
+
+fn port(peer: &PeerRef) -> u16 {
+    peer.address().port().unwrap()
+}
+
+#[test]
+fn rounds_go_on_in_the_other_worker() {
+    let [a, b] = workers(&[server(1), server(2), server(3)]);
+    let now = Instant::now();
+    let chosen = [&a, &b, &b, &a, &b, &a].map(|group| port(&select(group, now).unwrap()));
+    assert_eq!(chosen, [1, 2, 3, 1, 2, 3]);
+}
+
+#[test]
+fn connections_are_limited_together() {
+    let [a, b] = workers(&[ServerSpec { max_conns: 2, ..server(1) }, server(2)]);
+    let now = Instant::now();
+    let held: Vec<_> = [&a, &b, &a, &b, &a, &b].map(|group| select(group, now).unwrap()).into();
+    let first = held.iter().filter(|peer| port(peer) == 1).count();
+    assert_eq!(first, 2);
+    assert_eq!(a.peers(now)[0].active, 2);
+    drop(held);
+    assert_eq!([a.peers(now)[0].active, b.peers(now)[1].active], [0, 0]);
+}
+
+#[test]
+fn a_server_that_fails_one_worker_gets_nothing_from_the_other() {
+    let [a, b] = workers(&[server(1), server(2)]);
+    let now = Instant::now();
+    let peer = select(&a, now).unwrap();
+    assert_eq!(port(&peer), 1);
+    assert!(a.free(peer, Outcome::Failed, now));
+    assert_eq!(b.peers(now)[0].state, "failing");
+    let chosen: Vec<_> = (0..4).map(|_| port(&select(&b, now).unwrap())).collect();
+    assert_eq!(chosen, [2, 2, 2, 2]);
+    let later = now + Duration::from_secs(12);
+    assert!((0..3).any(|_| port(&select(&b, later).unwrap()) == 1));
+    assert_eq!(a.peers(later)[0].fails, 0);
+}
+
+#[test]
+fn servers_that_are_alike_are_different_servers() {
+    let [a, b] = workers(&[server(1), server(1)]);
+    let now = Instant::now();
+    let _held = select(&a, now).unwrap();
+    let active: Vec<_> = b.peers(now).iter().map(|peer| peer.active).collect();
+    assert_eq!(active, [1, 0]);
+}
+
+#[test]
+fn who_comes_back_begins_slowly() {
+    let slow = ServerSpec { slow_start: Duration::from_secs(100), ..server(1) };
+    let group = group(vec![slow, server(2)]);
+    let now = Instant::now();
+    let peer = select(&group, now).unwrap();
+    group.free(peer, Outcome::Failed, now);
+    // It is tried again, and answers.
+    let back = now + Duration::from_secs(11);
+    while port(&select(&group, back).unwrap()) != 1 {}
+    let share = |after: u64| {
+        let then = back + Duration::from_secs(after);
+        let chosen = (0..100).map(|_| port(&select(&group, then).unwrap()));
+        chosen.filter(|port| *port == 1).count()
+    };
+    let shares = [share(0), share(10), share(50), share(99), share(200)];
+    assert!(shares.is_sorted(), "{shares:?}");
+    assert!(shares[0] <= 2 && (7..12).contains(&shares[1]), "{shares:?}");
+    assert!((30..36).contains(&shares[2]) && shares[4] == 50, "{shares:?}");
+}
