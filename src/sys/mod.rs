@@ -1,5 +1,6 @@
-//! The kernel: descriptors, execution, shared memory, identity, process attributes. All the
-//! `unsafe` of the program is here; nothing here knows what a proxy is.
+//! The kernel: descriptors, execution, shared memory, identity, process attributes; and what is to be
+//! had from C libraries only. All the `unsafe` of the program is here; nothing here knows what a proxy
+//! is.
 #![allow(unsafe_code)]
 
 pub mod channel;
@@ -8,6 +9,7 @@ mod daemon;
 pub mod exec;
 pub mod fds;
 pub mod identity;
+pub mod libcrypto;
 pub mod memory;
 pub mod process;
 pub mod signals;
