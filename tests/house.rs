@@ -15,7 +15,7 @@ use source::{Source, below, files};
 const WALLS: &[(&str, &[&str])] = &[
     ("version", &[]),
     ("sys", &[]),
-    ("tls", &[]),
+    ("tls", &["sys"]),
     ("token", &[]),
     ("base64", &[]),
     ("password", &["base64", "sys"]),

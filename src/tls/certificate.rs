@@ -1,13 +1,14 @@
-//! Certificates and keys out of PEM, and what a certificate says.
+//! Certificates, keys and lists of what is revoked out of PEM, and what a certificate says.
 
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::PROVIDER;
+use crate::sys::libcrypto;
 
 /// A chain with the key of its first certificate.
 pub type Certificate = Arc<CertifiedKey>;
@@ -25,12 +26,34 @@ pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(chain)
 }
 
-/// The private key in a PEM file.
-pub fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    if memchr::memmem::find(pem, b"ENCRYPTED").is_some() {
-        return Err("encrypted keys are not supported yet".to_owned());
+/// The lists of revoked certificates in a PEM file; at least one.
+pub fn crls(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let crls: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    match crls {
+        Ok(crls) if crls.is_empty() => Err("there is no list in it".to_owned()),
+        crls => crls.map_err(|error| format!("it is no PEM file ({error})")),
     }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| format!("there is no key in it ({error})"))
+}
+
+/// The private key in a PEM file; an encrypted one is opened by the first password that fits.
+pub fn key(pem: &[u8], passwords: &[Vec<u8>]) -> Result<PrivateKeyDer<'static>, String> {
+    if memchr::memmem::find(pem, b"ENCRYPTED").is_none() {
+        return PrivateKeyDer::from_pem_slice(pem)
+            .map_err(|error| format!("there is no key in it ({error})"));
+    }
+    let opened = passwords.iter().find_map(|password| libcrypto::private_key(pem, password));
+    match opened {
+        Some(der) => Ok(PrivateKeyDer::Pkcs8(der.into())),
+        None if passwords.is_empty() => Err("it is encrypted, and no password is given".to_owned()),
+        None => Err("it is encrypted, and no password opens it".to_owned()),
+    }
+}
+
+/// The passwords in a file: its lines, but for empty ones.
+pub fn passwords(text: &[u8]) -> Vec<Vec<u8>> {
+    let lines = text.split(|byte| *byte == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
 /// Both together. An error says that they do not belong together, or that the key is of no use.

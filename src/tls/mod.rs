@@ -8,11 +8,14 @@ pub mod ciphers;
 pub mod server;
 pub mod session;
 pub mod tickets;
+pub mod trust;
 pub mod verify;
 
+pub use crate::sys::libcrypto::Purpose;
 pub use certificate::Certificate;
 pub use server::{ClientAuth, Server};
 pub use session::Session;
+pub use trust::{Complaint, Trust};
 
 use std::sync::LazyLock;
 
@@ -21,3 +24,6 @@ use rustls::crypto::CryptoProvider;
 /// All that is there to choose from.
 static PROVIDER: LazyLock<CryptoProvider> =
     LazyLock::new(rustls::crypto::aws_lc_rs::default_provider);
+
+#[cfg(test)]
+mod trust_tests;

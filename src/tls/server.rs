@@ -13,17 +13,15 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite};
 
 use super::ciphers::{self, Protocols};
-use super::{Certificate, PROVIDER, verify};
+use super::{Certificate, PROVIDER, Trust, verify};
 
 /// `ssl_verify_client`.
 #[derive(Debug, Clone)]
 pub struct ClientAuth {
     /// `ssl_verify_depth`
     pub depth: usize,
-    /// Checks a chain; without one, nobody's signature is trusted.
-    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// Those whose signatures are trusted, and who are trusted themselves.
-    pub trusted: Vec<CertificateDer<'static>>,
+    /// Whose signatures are trusted.
+    pub trust: Arc<Trust>,
     /// Whose certificates the client is told to show.
     pub announced: Vec<CertificateDer<'static>>,
 }
@@ -69,7 +67,7 @@ impl Server {
         let builder = builder.map_err(|error| error.to_string())?;
         let resolver = Chosen { certificates: self.certificates.clone() };
         let mut config = builder
-            .with_client_cert_verifier(self.verifier()?)
+            .with_client_cert_verifier(self.verifier())
             .with_cert_resolver(Arc::new(resolver));
         config.ignore_client_order = self.own_order;
         config.alpn_protocols.clone_from(&self.alpn);
@@ -81,10 +79,11 @@ impl Server {
         Ok(config)
     }
 
-    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, String> {
-        let Some(client) = &self.client else { return Ok(Arc::new(NoClientAuth)) };
-        let roots = verify::roots(&client.announced)?;
-        Ok(Arc::new(verify::AskOnly::new(roots.subjects())))
+    fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        match &self.client {
+            Some(client) => Arc::new(verify::AskOnly::new(&client.announced)),
+            None => Arc::new(NoClientAuth),
+        }
     }
 
     fn provider(&self) -> CryptoProvider {

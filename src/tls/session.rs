@@ -9,7 +9,7 @@ use rustls::{HandshakeKind, ServerConnection};
 use sha1::{Digest as _, Sha1};
 use x509_parser::prelude::X509Name;
 
-use super::{ClientAuth, certificate, ciphers, verify};
+use super::{ClientAuth, Complaint, Purpose, certificate, ciphers};
 
 /// What a handshake came to.
 #[derive(Debug, Default)]
@@ -28,8 +28,8 @@ pub struct Session {
     pub resumed: bool,
     /// The client's own certificate, DER.
     pub client: Option<Box<[u8]>>,
-    /// What is wrong with the client's certificate, in OpenSSL's words.
-    pub complaint: Option<Box<str>>,
+    /// What is wrong with the client's certificate.
+    pub complaint: Option<Complaint>,
 }
 
 impl Session {
@@ -38,7 +38,9 @@ impl Session {
         let chain = connection.peer_certificates().unwrap_or_default();
         let suite = connection.negotiated_cipher_suite();
         let group = connection.negotiated_key_exchange_group();
-        let complaint = client.and_then(|auth| verify::verdict(auth, chain).err());
+        let shown = client.filter(|_| !chain.is_empty());
+        let complaint =
+            shown.and_then(|auth| auth.trust.verdict(chain, Purpose::Client, auth.depth).err());
         Session {
             protocol: connection.protocol_version().map_or("", ciphers::version),
             cipher: suite.map_or("", |suite| ciphers::name(suite.suite())),
@@ -47,7 +49,7 @@ impl Session {
             alpn: connection.alpn_protocol().map(Into::into),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             client: chain.first().map(|der| (**der).into()),
-            complaint: complaint.map(Into::into),
+            complaint,
         }
     }
 }

@@ -1,25 +1,18 @@
-//! Who is asked for a certificate, and what one proves.
+//! Whether a peer has the key of the certificate it shows.
 //!
-//! A handshake never fails because of a client's certificate, except for one whose key the client
-//! does not have: like nginx, a request is answered with a page that says what is wrong. So the
-//! verifier given to rustls accepts every chain, and [`verdict`] is asked after the handshake. Until
-//! then nothing has been read that anybody acts upon.
-
-use std::sync::Arc;
+//! A handshake with a client never fails because of its certificate, except for one whose key the
+//! client does not have: like nginx, a request is answered with a page that says what is wrong. So the
+//! verifier given to rustls accepts every chain, and [`Trust`](super::Trust) is asked after the
+//! handshake. Until then nothing has been read that anybody acts upon.
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::crypto::verify_tls13_signature_with_raw_key;
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use webpki::RawPublicKeyEntity;
 
-use x509_parser::time::ASN1Time;
-
-use super::{ClientAuth, PROVIDER, certificate};
+use super::{PROVIDER, certificate};
 
 /// Asks for a certificate and looks only at the signature.
 #[derive(Debug)]
@@ -28,9 +21,16 @@ pub struct AskOnly {
 }
 
 impl AskOnly {
-    /// `hints` are the names of those whose certificates are wanted.
-    pub fn new(hints: Vec<DistinguishedName>) -> Self {
-        Self { hints }
+    /// The client is told the names of these, each once: it is to show what they have signed.
+    pub fn new(announced: &[CertificateDer<'_>]) -> Self {
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        for certificate in announced.iter().filter_map(|der| certificate::parse(der).ok()) {
+            let name = certificate.subject().as_raw();
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_vec());
+            }
+        }
+        Self { hints: names.into_iter().map(Into::into).collect() }
     }
 }
 
@@ -58,7 +58,7 @@ impl ClientCertVerifier for AskOnly {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signed, &PROVIDER.signature_verification_algorithms)
+        signature12(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -67,86 +67,51 @@ impl ClientCertVerifier for AskOnly {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signed, &PROVIDER.signature_verification_algorithms)
+        signature13(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        PROVIDER.signature_verification_algorithms.supported_schemes()
+        schemes()
     }
 }
 
-/// Those who may have signed, as rustls wants them.
-pub fn roots(chain: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, String> {
-    let mut roots = RootCertStore::empty();
-    for der in chain {
-        roots.add(der.clone()).map_err(|error| format!("it is of no use ({error})"))?;
-    }
-    Ok(Arc::new(roots))
+/// What peers may sign a handshake with.
+pub fn schemes() -> Vec<SignatureScheme> {
+    PROVIDER.signature_verification_algorithms.supported_schemes()
 }
 
-/// Checks chains against those roots.
-pub fn verifier(roots: Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::new(PROVIDER.clone()));
-    builder.build().map_err(|error| error.to_string())
+/// Checks the signature in a handshake of TLS 1.3 with a certificate's key. Unlike rustls's own way it
+/// does not mind certificates of version 1.
+pub fn signature13(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let known = &PROVIDER.signature_verification_algorithms;
+    verify_tls13_signature_with_raw_key(message, &public_key(cert)?, signed, known)
 }
 
-/// What a client's chain proves: nothing if it is fine, else OpenSSL's words for what is wrong.
-pub fn verdict(auth: &ClientAuth, chain: &[CertificateDer<'_>]) -> Result<(), String> {
-    let Some((first, rest)) = chain.split_first() else { return Ok(()) };
-    if rest.iter().filter(|der| !is_self_signed(der)).count() > auth.depth {
-        return Err("certificate chain too long".to_owned());
+/// The same for TLS 1.2, where a scheme does not tell the curve.
+pub fn signature12(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let bad = Error::InvalidCertificate(CertificateError::BadSignature);
+    let key = public_key(cert)?;
+    let key = RawPublicKeyEntity::try_from(&key).map_err(|_| CertificateError::BadEncoding)?;
+    let known = PROVIDER.signature_verification_algorithms.mapping;
+    let (_, algorithms) =
+        known.iter().find(|(scheme, _)| *scheme == signed.scheme).ok_or(bad.clone())?;
+    // One for another kind of key or curve fails by that.
+    let is_valid = |algorithm| key.verify_signature(algorithm, message, signed.signature()).is_ok();
+    if algorithms.iter().any(|algorithm| is_valid(*algorithm)) {
+        return Ok(HandshakeSignatureValid::assertion());
     }
-    if auth.trusted.contains(first) {
-        return in_time(first);
-    }
-    let unknown = || words(&CertificateError::UnknownIssuer, first);
-    match auth.verifier.as_ref().ok_or_else(unknown)?.verify_client_cert(
-        first,
-        rest,
-        UnixTime::now(),
-    ) {
-        Ok(_) => Ok(()),
-        Err(Error::InvalidCertificate(error)) => Err(words(&error, first)),
-        Err(error) => Err(error.to_string()),
-    }
+    Err(bad)
 }
 
-/// One that is trusted itself needs no signature.
-fn in_time(der: &[u8]) -> Result<(), String> {
-    let validity = certificate::parse(der)?.validity().clone();
-    let now = ASN1Time::now();
-    if now < validity.not_before {
-        Err("certificate is not yet valid".to_owned())
-    } else if now > validity.not_after {
-        Err("certificate has expired".to_owned())
-    } else {
-        Ok(())
-    }
-}
-
-/// OpenSSL's words.
-fn words(error: &CertificateError, first: &[u8]) -> String {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "certificate has expired".to_owned()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "certificate is not yet valid".to_owned()
-        }
-        CertificateError::Revoked => "certificate revoked".to_owned(),
-        CertificateError::UnknownIssuer if is_self_signed(first) => {
-            "self-signed certificate".to_owned()
-        }
-        CertificateError::UnknownIssuer => "unable to verify the first certificate".to_owned(),
-        CertificateError::BadSignature => "certificate signature failure".to_owned(),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "unsuitable certificate purpose".to_owned()
-        }
-        CertificateError::Other(_) => "unsuitable certificate".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn is_self_signed(der: &[u8]) -> bool {
-    certificate::parse(der).is_ok_and(|cert| cert.subject() == cert.issuer())
+fn public_key(cert: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
+    let certificate = certificate::parse(cert).map_err(|_| CertificateError::BadEncoding)?;
+    Ok(certificate.public_key().raw.to_vec().into())
 }

@@ -4,7 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -27,6 +30,7 @@ impl Authority {
     pub fn new(name: &str) -> Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         Authority(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
@@ -47,6 +51,25 @@ impl Authority {
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
+    /// A list of what it has issued and revoked, PEM.
+    pub fn crl(&self, revoked: &[&Pair]) -> String {
+        let revoked = revoked.iter().map(|pair| RevokedCertParams {
+            serial_number: serial(&pair.certificate),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2120, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).and_then(|list| list.pem()).expect("a list")
+    }
+
     /// A client that trusts nobody else.
     pub fn client(&self) -> TlsClient {
         TlsClient::new(&self.pem(), None)
@@ -59,6 +82,12 @@ impl Pair {
         let setup = setup.file(&format!("{name}.pem"), self.certificate.as_bytes());
         setup.file(&format!("{name}.key"), self.key.as_bytes())
     }
+}
+
+fn serial(certificate: &str) -> SerialNumber {
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
+    let (_, read) = x509_parser::parse_x509_certificate(&der).expect("a certificate");
+    SerialNumber::from_slice(read.raw_serial())
 }
 
 /// What a client knows; sessions are resumed.

@@ -1,5 +1,7 @@
 //! TLS towards clients: which server answers with which certificate, what is refused and how.
 
+mod files;
+
 use std::net::SocketAddr;
 
 use crate::support::tls::{Authority, TlsClient};

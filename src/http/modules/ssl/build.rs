@@ -4,22 +4,17 @@
 //! Must not keep what it reads; the record of the configuration has it for the workers.
 
 use super::{Draft, Verify};
-use crate::conf::world::reason;
 use crate::conf::{Contexts, Error, Word};
+use crate::http::certificates as pem;
 use crate::http::draft::Scope;
 use crate::http::finish::Finish;
 use crate::http::route::Endpoints;
 use crate::http::snapshot::Server;
-use crate::tls::{Certificate, ClientAuth, certificate, ciphers, verify};
-use rustls::pki_types::CertificateDer;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use crate::tls::{Certificate, ClientAuth, ciphers};
+use std::time::Duration;
 
 /// nginx's `ssl_session_timeout`.
 const LIFETIME: Duration = Duration::from_mins(5);
-
-/// A certificate that ends within this many seconds is worth a warning.
-const SOON: i64 = 14 * 24 * 3600;
 
 /// What the draft of a server makes, by its number; `None` where there is no certificate.
 pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<usize> {
@@ -92,71 +87,10 @@ fn certificates(draft: &Draft, cx: &mut Finish) -> Vec<Certificate> {
             format!("no \"ssl_certificate_key\" is defined for certificate \"{}\"", word.lossy());
         cx.report(word.error(text));
     }
+    let passwords =
+        draft.password_file.as_ref().map(|word| pem::passwords(word, cx)).unwrap_or_default();
     let pairs = certificates.iter().zip(keys);
-    pairs.filter_map(|(certificate, key)| pair(certificate, key, cx)).collect()
-}
-
-fn pair(certificate: &Word, key: &Word, cx: &mut Finish) -> Option<Certificate> {
-    let chain = chain(certificate, cx)?;
-    let secret = read(key, "cannot load certificate key", cx)
-        .and_then(|pem| certificate::key(&pem).map_err(|why| failed(key, &why)));
-    let certified = secret
-        .and_then(|secret| certificate::certified(chain, secret).map_err(|why| failed(key, &why)));
-    match certified {
-        Ok(certified) => {
-            warn_of_end(&certified.cert, certificate, cx);
-            Some(Arc::new(certified))
-        }
-        Err(error) => {
-            cx.report(error);
-            None
-        }
-    }
-}
-
-fn chain(word: &Word, cx: &mut Finish) -> Option<Vec<CertificateDer<'static>>> {
-    let chain = read(word, "cannot load certificate", cx).and_then(|pem| {
-        certificate::chain(&pem).map_err(|why| {
-            word.error(format_args!("cannot load certificate \"{}\": {why}", word.lossy()))
-        })
-    });
-    chain.map_err(|error| cx.report(error)).ok()
-}
-
-fn failed(word: &Word, why: &str) -> Error {
-    word.error(format_args!("cannot load certificate key \"{}\": {why}", word.lossy()))
-}
-
-/// A file by its name, or what follows `data:`.
-fn read(word: &Word, what: &str, cx: &mut Finish) -> Result<Vec<u8>, Error> {
-    let name = word.lossy();
-    if let Some(data) = name.strip_prefix("data:") {
-        return Ok(data.as_bytes().to_vec());
-    }
-    if name.contains('$') {
-        return Err(word.error("variables in the name of a certificate are not supported yet"));
-    }
-    let path = cx.env.conf_path(&name);
-    cx.env.world.read(&path).map_err(|error| {
-        let shown = path.display();
-        word.error(format_args!("{what} \"{shown}\": open() failed ({})", reason(&error)))
-    })
-}
-
-fn warn_of_end(chain: &[CertificateDer<'_>], word: &Word, cx: &mut Finish) {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let Some(left) = chain.first().and_then(|der| certificate::ends(der)).map(|end| end - now)
-    else {
-        return;
-    };
-    let name = word.lossy();
-    if left < 0 {
-        cx.env.warn(word.error(format_args!("certificate \"{name}\" has expired")));
-    } else if left < SOON {
-        let days = left / 86_400;
-        cx.env.warn(word.error(format_args!("certificate \"{name}\" expires in {days} days")));
-    }
+    pairs.filter_map(|(certificate, key)| pem::pair(certificate, key, &passwords, cx)).collect()
 }
 
 /// Who is asked for a certificate, and how it is checked.
@@ -170,23 +104,12 @@ fn client(draft: &Draft, cx: &mut Finish) -> Option<ClientAuth> {
         report(draft, "no ssl_client_certificate for ssl_verify_client".to_owned(), cx);
         return None;
     }
-    let mut read = |word: Option<&Word>| word.and_then(|word| chain(word, cx)).unwrap_or_default();
+    let mut read =
+        |word: Option<&Word>| word.and_then(|word| pem::chain(word, cx)).unwrap_or_default();
     let announced = read(announced);
-    let mut roots = announced.clone();
-    roots.extend(read(trusted));
-    let verifier = verify::roots(&roots).and_then(|roots| {
-        if roots.is_empty() { Ok(None) } else { verify::verifier(roots).map(Some) }
-    });
-    let verifier = verifier.unwrap_or_else(|why| {
-        if let Some(word) = draft.client_certificate.as_ref().or(trusted) {
-            let name = word.lossy();
-            cx.report(
-                word.error(format_args!("SSL_CTX_load_verify_locations(\"{name}\") failed: {why}")),
-            );
-        }
-        None
-    });
-    Some(ClientAuth { depth: draft.depth.unwrap_or(1), verifier, trusted: roots, announced })
+    let trusted: Vec<_> = announced.iter().cloned().chain(read(trusted)).collect();
+    let trust = pem::trust(&trusted, draft.crl.as_ref(), cx)?;
+    Some(ClientAuth { depth: draft.depth.unwrap_or(1), trust, announced })
 }
 
 /// A server that clients reach by TLS without naming it must have a certificate.

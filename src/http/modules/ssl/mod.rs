@@ -45,6 +45,8 @@ pub struct Draft {
     depth: Option<usize>,
     client_certificate: Option<Word>,
     trusted_certificate: Option<Word>,
+    crl: Option<Word>,
+    password_file: Option<Word>,
     kept_sessions: Option<usize>,
     tickets: Option<bool>,
     timeout: Option<Duration>,
@@ -63,7 +65,7 @@ impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer;
             certificates, keys, protocols, ciphers, suites13, curves, own_order, verify, span, depth,
-            client_certificate, trusted_certificate, kept_sessions, tickets, timeout, reject,
+            client_certificate, trusted_certificate, crl, password_file, kept_sessions, tickets, timeout, reject,
         );
     }
 
@@ -94,7 +96,7 @@ pub fn refusal(req: &Request, expected: bool) -> Option<u16> {
         return Some(421);
     }
     if let Some(complaint) = &secured.session.complaint
-        && verify != Verify::OptionalNoCa
+        && !(verify == Verify::OptionalNoCa && complaint.is_of_trust())
     {
         req.log(Level::Info, format_args!("client SSL certificate verify error: ({complaint})"));
         return Some(495);

@@ -102,6 +102,21 @@ pub static ROWS: &[Row<Scope>] = &[
         |scope, dir, _| values::word(&mut scope.drafts.ssl.trusted_certificate, dir),
     ),
     row(
+        "ssl_crl",
+        HS,
+        Args::Exactly(1),
+        "PEM file with lists of revoked certificates, one for each who has signed in the chain of a \
+         client.",
+        |scope, dir, _| values::word(&mut scope.drafts.ssl.crl, dir),
+    ),
+    row(
+        "ssl_password_file",
+        HS,
+        Args::Exactly(1),
+        "File with passwords of encrypted keys, a line each, tried in turn.",
+        |scope, dir, _| values::word(&mut scope.drafts.ssl.password_file, dir),
+    ),
+    row(
         "ssl_session_cache",
         HS,
         Args::Between(1, 2),
@@ -161,9 +176,7 @@ pub static ROWS: &[Row<Scope>] = &[
         "No effect: certificates are read with the configuration.",
     ),
     no_effect("ssl_certificate_compression", HS, "No effect: certificates are sent as they are."),
-    not_yet("ssl_password_file", HS),
     not_yet("ssl_session_ticket_key", HS),
-    not_yet("ssl_crl", HS),
     not_yet("ssl_ech_file", HS),
     not_yet("ssl_ocsp_responder", HS),
     not_yet("ssl_ocsp_cache", HS),

@@ -3,6 +3,7 @@
 use crate::http::request::Request;
 use crate::http::vars::{Variable, push};
 use crate::tls::{Session, session};
+use std::io::Write as _;
 use std::time::SystemTime;
 
 const fn var(name: &'static str, get: crate::http::vars::Getter, doc: &'static str) -> Variable {
@@ -118,8 +119,7 @@ fn verified(req: &Request, _: &[u8], out: &mut Vec<u8>) -> bool {
         (None, _) => out.extend(b"NONE"),
         (Some(_), None) => out.extend(b"SUCCESS"),
         (Some(_), Some(why)) => {
-            out.extend(b"FAILED:");
-            out.extend(why.as_bytes());
+            let _ = write!(out, "FAILED:{why}");
         }
     }
     true
