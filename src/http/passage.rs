@@ -33,6 +33,8 @@ pub enum Action {
     Json,
     Grpc,
     Redirect,
+    /// Told that it may ask, to be turned away then.
+    Preflight,
 }
 
 impl Action {
@@ -48,6 +50,7 @@ impl Action {
             Self::Json => "json",
             Self::Grpc => "grpc",
             Self::Redirect => "redirect",
+            Self::Preflight => "preflight",
         }
     }
 
@@ -58,7 +61,7 @@ impl Action {
 
     /// Answered here because the door is closed.
     pub fn is_refusal(self) -> bool {
-        matches!(self, Self::Page | Self::Json | Self::Grpc | Self::Redirect)
+        matches!(self, Self::Page | Self::Json | Self::Grpc | Self::Redirect | Self::Preflight)
     }
 }
 

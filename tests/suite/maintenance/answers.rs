@@ -207,6 +207,32 @@ fn only_pages_being_opened_are_redirected() {
     assert_eq!(fetch(&server, "/other", "").status, 200);
 }
 
+/// A script of another site learns that it is closed, and nothing that it asks goes further.
+#[test]
+fn scripts_of_other_origins_may_read_why() {
+    let origin = Origin::answering(OK);
+    let server = proxy(&origin, "maintenance_cors https://app.example.com;");
+    let asked = "Host: api\r\nConnection: close\r\nOrigin: https://app.example.com\r\n";
+    let preflight =
+        format!("OPTIONS /order HTTP/1.1\r\n{asked}Access-Control-Request-Method: DELETE\r\n\r\n");
+    let order = format!("DELETE /order HTTP/1.1\r\n{asked}Accept: application/json\r\n\r\n");
+    assert_eq!(server.request(&preflight).text(), "ok", "an open door has nothing to say");
+    close(&server);
+    let leave = server.request(&preflight);
+    assert_eq!((leave.status, leave.text()), (204, String::new()));
+    assert_eq!(leave.header("Access-Control-Allow-Methods"), Some("DELETE"));
+    let answer = server.request(&order);
+    assert_eq!((answer.status, answer.header("Cache-Control")), (503, Some("no-store")));
+    for said in [&leave, &answer] {
+        let allowed = said.header("Access-Control-Allow-Origin");
+        assert_eq!(allowed, Some("https://app.example.com"));
+    }
+    let stranger = order.replace("app.example.com", "evil.example.com");
+    let answer = server.request(&stranger);
+    assert_eq!((answer.status, answer.header("Access-Control-Allow-Origin")), (503, None));
+    assert_eq!(origin.connections(), 1);
+}
+
 #[test]
 fn grpc_clients_get_unavailable() {
     let origin = Origin::answering(OK);

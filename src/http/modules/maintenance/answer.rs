@@ -4,6 +4,7 @@
 
 use super::assets;
 use super::conf::{Conf, Json, RetryAfter};
+use super::cors::Cors;
 use super::page::Said;
 use super::wants::{self, Wants};
 use crate::http::headers::Name;
@@ -30,6 +31,7 @@ pub fn turn_away(req: &mut Request) -> Stop {
         Action::Grpc => grpc(&said),
         Action::Redirect => redirect(req, conf),
         Action::Json => json(conf, &said),
+        Action::Preflight => Cors::preflight(req),
         _ => {
             let page = conf.page.render(req, &said);
             Reply::text(conf.status, conf.page.content_type, page)
@@ -48,7 +50,15 @@ pub fn turn_away(req: &mut Request) -> Stop {
         headers.push_known(Name::RetryAfter, retry_after.to_string().as_bytes());
         headers.push_known(Name::Vary, vary(conf));
     }
+    allow_scripts(req, conf);
     Stop::Reply
+}
+
+/// Lets scripts of other origins read the answer, as the configuration says.
+fn allow_scripts(req: &mut Request, conf: &Conf) {
+    let mut headers = std::mem::take(&mut req.reply.headers);
+    conf.cors.allow(req, &mut headers);
+    req.reply.headers = headers;
 }
 
 /// What a client is told of the closing. A file that closes the door says nothing.
@@ -75,6 +85,9 @@ fn retry_after(req: &Request, conf: RetryAfter, until: Option<u64>) -> u64 {
 }
 
 fn choose(req: &Request, conf: &Conf) -> Action {
+    if conf.cors.is_preflight(req) {
+        return Action::Preflight;
+    }
     match wants::of(req) {
         Wants::Grpc => Action::Grpc,
         Wants::Json if !matches!(conf.json, Json::Off) => Action::Json,
@@ -202,6 +215,7 @@ pub(super) fn asset(req: &mut Request) -> Phase {
         None => Reply::text(404, b"text/plain", b"Not Found\n"),
     };
     req.reply.headers.push_known(Name::CacheControl, b"no-store");
+    allow_scripts(req, &conf.maintenance);
     Err(Stop::Reply)
 }
 

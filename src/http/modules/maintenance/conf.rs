@@ -4,6 +4,7 @@
 
 use super::assets::{Assets, WrittenAssets};
 use super::bypass::{Bypass, WrittenBypass};
+use super::cors::Cors;
 use super::page::Page;
 use crate::conf::world::reason;
 use crate::conf::{Error, Word};
@@ -89,6 +90,7 @@ pub struct Draft {
     pub(super) bypass: Option<WrittenCookie>,
     pub(super) header: Option<Word>,
     pub(super) flag_file: Option<Word>,
+    pub(super) cors: Option<Cors>,
     pub(super) websocket: Option<Websocket>,
 }
 
@@ -119,6 +121,7 @@ pub struct Conf {
     pub(super) allow: Vec<IpNet>,
     pub(super) redirect: Option<(Template, u16)>,
     pub(super) bypass: Option<Bypass>,
+    pub(super) cors: Cors,
     pub websocket: Websocket,
 }
 
@@ -144,7 +147,7 @@ impl Draft {
         }
         inherit!(self, outer;
             joined, beside, page, assets, json, status, retry_after, allow, redirect, bypass, header,
-            flag_file, websocket,
+            flag_file, cors, websocket,
         );
     }
 
@@ -174,6 +177,7 @@ impl Draft {
             allow: self.allow.clone().unwrap_or_default(),
             redirect,
             bypass,
+            cors: self.cors.clone().unwrap_or(Cors::Off),
             websocket: self.websocket.unwrap_or(Websocket::Close { after: Duration::from_secs(5) }),
         }
     }

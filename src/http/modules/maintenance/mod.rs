@@ -6,6 +6,7 @@ mod answer;
 mod assets;
 mod bypass;
 mod conf;
+mod cors;
 mod page;
 mod rows;
 mod wants;
@@ -39,7 +40,7 @@ pub static VARIABLES: &[Variable] = &[
     Variable {
         name: "maintenance_action",
         doc: "What maintenance mode has made of the request: `pass`, `exempt`, `asset`, `bypass-ip`, \
-              `bypass-token`, `page`, `json`, `grpc`, `redirect`.",
+              `bypass-token`, `page`, `json`, `grpc`, `redirect`, `preflight`.",
         get: |req, _, out| {
             out.extend_from_slice(req.guest.action.name().as_bytes());
             true

@@ -7,6 +7,7 @@ use super::bypass::WrittenBypass;
 use super::conf::{
     File, Joined, RetryAfter, Websocket, WrittenCookie, WrittenJson, WrittenRedirect,
 };
+use super::cors::Cors;
 use crate::conf::values::{once, parse_msec, parse_number, parse_sec};
 use crate::conf::{Args, Directive, Env, Error, Row, Word};
 use crate::http::cidr;
@@ -125,6 +126,19 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::Exactly(1),
         "A file that closes the switch of this level while it exists. Workers look for it once a second.",
         |s, dir, _| word(&mut s.drafts.maintenance.flag_file, dir),
+    ),
+    row(
+        "maintenance_cors",
+        HSL,
+        Args::AtLeast(1),
+        "Pages of these origins (`https://app.example.com`), or with `*` all, whose scripts may read what a \
+         closed switch answers; their preflights are answered too. `off` (default): nobody's.",
+        |s, dir, _| {
+            let slot = &mut s.drafts.maintenance.cors;
+            once(slot, dir)?;
+            *slot = Some(Cors::read(dir)?);
+            Ok(())
+        },
     ),
     row(
         "maintenance_websocket",

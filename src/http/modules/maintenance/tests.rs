@@ -154,6 +154,61 @@ fn grpc_clients_get_a_status_of_theirs() {
     assert_eq!(body(&req), "");
 }
 
+const APP: (&str, &str) = ("Origin", "https://app.example.com");
+
+#[test]
+fn scripts_of_listed_origins_may_read_the_answer() {
+    let cors = "maintenance_cors https://App.example.com:443 http://[::1]:3000;";
+    let site = shut(&format!("maintenance_redirect /maintain.html; {cors} {HELLO}"));
+    let req = ask(&site, "/", &[APP, ("Accept", "application/json")]);
+    assert_eq!((req.reply.status, req.guest.action), (503, Action::Json));
+    assert_eq!(field(&req, "Access-Control-Allow-Origin"), "https://app.example.com");
+    assert_eq!(field(&req, "Access-Control-Allow-Credentials"), "true");
+    assert!(field(&req, "Access-Control-Expose-Headers").starts_with("Retry-After, grpc-status"));
+    let vary: Vec<_> = req.reply.headers.get_all(Name::Vary).collect();
+    assert_eq!(vary, [&b"Accept, Accept-Language"[..], b"Origin"]);
+    // What a script fetches is no page being opened.
+    assert_eq!(ask(&site, "/", &[APP]).guest.action, Action::Page);
+    for fields in [&[("Origin", "https://evil.example.com")][..], &[("Origin", "null")], &[]] {
+        let req = ask(&site, "/", fields);
+        assert_eq!(field(&req, "Access-Control-Allow-Origin"), "", "{fields:?}");
+        assert_eq!(field(&req, "Access-Control-Expose-Headers"), "", "{fields:?}");
+    }
+    let site = shut(&format!("maintenance_cors *; {HELLO}"));
+    let req = ask(&site, "/", &[("Origin", "null")]);
+    assert_eq!(field(&req, "Access-Control-Allow-Origin"), "*");
+    assert_eq!(field(&req, "Access-Control-Allow-Credentials"), "");
+    assert_eq!(field(&ask(&shut(HELLO), "/", &[APP]), "Access-Control-Allow-Origin"), "");
+}
+
+#[test]
+fn preflights_of_listed_origins_are_answered() {
+    let site = shut(&format!("maintenance_cors https://app.example.com; {HELLO}"));
+    let preflight = |fields: &[(&str, &str)]| {
+        let mut req = request(&site, "/", fields);
+        (req.method, req.head.method) = (Method::Options, Method::Options);
+        run(req)
+    };
+    let (method, names) = (
+        ("Access-Control-Request-Method", "PUT"),
+        ("Access-Control-Request-Headers", "content-type,x-csrf"),
+    );
+    let req = preflight(&[APP, method, names]);
+    assert_eq!((req.reply.status, req.guest.action), (204, Action::Preflight));
+    for (name, value) in [
+        ("Access-Control-Allow-Origin", APP.1),
+        ("Access-Control-Allow-Methods", "PUT"),
+        ("Access-Control-Allow-Headers", "content-type,x-csrf"),
+        ("Access-Control-Max-Age", "0"),
+        ("Cache-Control", "no-store"),
+    ] {
+        assert_eq!(field(&req, name), value, "{name}");
+    }
+    for fields in [&[APP][..], &[("Origin", "https://evil.example.com"), method], &[method]] {
+        assert_eq!(preflight(fields).reply.status, 503, "{fields:?}");
+    }
+}
+
 #[test]
 fn only_navigations_are_redirected_and_never_in_a_circle() {
     for target in [
@@ -394,6 +449,8 @@ fn what_is_wrong_is_said() {
         ("maintenance_redirect /x 301;", "invalid parameter \"301\""),
         ("maintenance_websocket drop;", "invalid parameter \"drop\""),
         ("maintenance_websocket keep after=5s;", "invalid parameter \"keep\""),
+        ("maintenance_cors app.example.com;", "invalid parameter \"app.example.com\""),
+        ("maintenance_cors off https://app;", "invalid parameter \"off\""),
         ("maintenance_bypass_cookie x;", "no \"key_file\" in \"maintenance_bypass_cookie\""),
         ("maintenance_bypass_cookie \"x;\" key_file=x;", "invalid parameter \"x;\""),
         (

@@ -32,6 +32,8 @@ pub(super) fn is_navigation(req: &Request) -> bool {
     matches!(req.head.method, Method::Get | Method::Head)
         && of(req) == Wants::Page
         && !headers.contains(Name::Upgrade)
+        // Browsers name it when they open a page only with other methods (Fetch, section 3.2).
+        && !headers.contains(Name::Origin)
         && mode.is_none_or(|mode| mode == b"navigate")
         && accepts(req).takes_pages()
 }
@@ -180,6 +182,7 @@ mod tests {
         assert!(!asks(Method::Get, &[("Accept", "*/*"), ("Sec-Fetch-Mode", "no-cors")]));
         assert!(!asks(Method::Get, &[("X-Requested-With", "fetch")]));
         assert!(!asks(Method::Get, &[("Upgrade", "websocket")]));
+        assert!(!asks(Method::Get, &[("Origin", "https://app.example.com")]));
         assert!(!asks(Method::Get, &[("Content-Type", "application/grpc")]));
     }
 
