@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod clock;
+pub mod count;
 pub mod error;
 pub mod escape;
 pub mod file;
@@ -15,6 +16,7 @@ pub mod syslog;
 pub mod trace;
 
 pub use access::{AccessWriter, Buffering};
+pub use count::counted;
 pub use error::{ErrorLog, Target, os_error};
 pub use escape::Escape;
 pub use file::{LogFile, STDERR};

@@ -13,7 +13,7 @@ use super::relay::{FromRelay, Relay, RelayEnd, ToRelay};
 use super::spawn::News;
 use super::wire::Wire;
 use crate::ipc::{self, Channel};
-use crate::log::Level;
+use crate::log::{Level, counted};
 use crate::signals::{Signal, Signals};
 use crate::sys::process::{self, Pid};
 use crate::version;
@@ -63,7 +63,8 @@ impl Master {
 
     fn serving_words(&self) -> String {
         let workers = self.state.workers().filter(|(_, leaving)| !leaving).count();
-        format!("{}: generation {}, {workers} workers", version::PROXYD, self.current.number)
+        let workers = counted(workers as u64, "worker");
+        format!("{}: generation {}, {workers}", version::PROXYD, self.current.number)
     }
 
     /// The server serves, for the first time.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Master;
 use super::event::Milestone;
 use crate::control::upgrade::Progress;
-use crate::log::Level;
+use crate::log::{Level, counted};
 use crate::version;
 
 /// Of the successor, for what is told after it has gone.
@@ -61,13 +61,14 @@ impl Master {
         let (state, rest, code) = match milestone {
             Milestone::Started => ("started", format!("new master {pid} started"), None),
             Milestone::Ready => {
-                let took = took.as_millis();
-                ("ready", format!("new master {pid}, {workers} workers ready in {took} ms"), None)
+                let (took, workers) = (took.as_millis(), counted(*workers as u64, "worker"));
+                ("ready", format!("new master {pid}, {workers} ready in {took} ms"), None)
             }
             Milestone::Overlap => ("overlap", self.overlap_words(), None),
             Milestone::Committed => {
                 let left = self.counters.of_master(std::process::id()).active;
-                ("committed", format!("committed; {old} draining {left} connections"), Some(0))
+                let left = counted(left, "connection");
+                ("committed", format!("committed; {old} draining {left}"), Some(0))
             }
             Milestone::Rehearsed => {
                 let rest = format!("rehearsal went well; {old} has never stopped");
@@ -88,8 +89,8 @@ impl Master {
                 ("undone", rest, Some(2))
             }
             Milestone::Done if self.upgrading.cut > 0 => {
-                let rest = format!("done; {old} has gone, {} connections cut", self.upgrading.cut);
-                ("done", rest, None)
+                let cut = counted(self.upgrading.cut, "connection");
+                ("done", format!("done; {old} has gone, {cut} cut"), None)
             }
             Milestone::Done => ("done", format!("done; {old} has gone"), None),
         };

@@ -204,7 +204,7 @@ fn who_is_done_in_time_is_not_counted() {
     let last = open.pop().expect("a websocket");
     begun.is_between(ends(vec![last], |mut socket| socket.0.end())[0], ms(1000), ms(1000));
     server.wait(DEADLINE).expect("an end");
-    server.logged("drain deadline: 1 connections cut (1 websocket)");
+    server.logged("drain deadline: 1 connection cut (1 websocket)");
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn both_sides_may_speak_on_for_a_while() {
     assert!(server.wait(DEADLINE).expect("an end").success());
     // Before those who do not close would be left.
     begun.is_between(Instant::now(), ms(500), ms(1600));
-    server.logged("drain deadline: 1 connections cut (1 websocket)");
+    server.logged("drain deadline: 1 connection cut (1 websocket)");
 }
 
 /// Two seconds after the deadline nobody is waited for any more.

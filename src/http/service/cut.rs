@@ -5,6 +5,7 @@
 
 use super::Service;
 use crate::http::client::Doing;
+use crate::log::counted;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
@@ -28,7 +29,7 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} connections cut", self.sum())?;
+        write!(f, "{} cut", counted(self.sum(), "connection"))?;
         let kinds = [(self.websocket, "websocket"), (self.request, "request"), (self.idle, "idle")];
         let mut before = " (";
         for (number, kind) in kinds.into_iter().filter(|(number, _)| *number > 0) {
@@ -114,6 +115,7 @@ mod tests {
         assert_eq!(tally(11, 1, 0), "12 connections cut (11 websocket, 1 request)");
         assert_eq!(tally(0, 0, 3), "3 connections cut (3 idle)");
         assert_eq!(tally(1, 2, 3), "6 connections cut (1 websocket, 2 request, 3 idle)");
+        assert_eq!(tally(0, 1, 0), "1 connection cut (1 request)");
         assert_eq!(tally(0, 0, 0), "0 connections cut");
     }
 

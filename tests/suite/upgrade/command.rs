@@ -57,7 +57,7 @@ fn it_returns_while_the_old_version_finishes() {
     let (old, worker) = (daemon.master(), answering(&daemon));
     let said = upgrade(&daemon, &second(), &[]);
     done(&said);
-    in_order(&said.out, &["committed; 0.1.0 draining 1 connections"]);
+    in_order(&said.out, &["committed; 0.1.0 draining 1 connection"]);
     daemon.logged("gracefully shutting down");
     assert_ne!(answering(&daemon), worker);
     assert_eq!(daemon.both_masters().1, old);
