@@ -160,14 +160,8 @@ pub enum ToWorker {
         /// Comes back with the answer.
         number: u64,
     },
-    /// Cut off what is under way through a switch, but for what was let in although it is closed
-    /// unless that is meant too.
-    Cut {
-        /// Its name.
-        switch: String,
-        /// What was let in as well.
-        bypass: bool,
-    },
+    /// Look at once for what is called out in the gates zone.
+    Obey,
 }
 
 /// One request that a worker has under way with a server behind.

@@ -253,6 +253,12 @@ pub struct Proof {
     /// How many were cut off.
     #[serde(default)]
     pub cut: u64,
+    /// How many idle connections to servers behind were closed after that.
+    #[serde(default)]
+    pub idle_closed: u64,
+    /// How many workers have not said that they keep none.
+    #[serde(default)]
+    pub idle_kept_by: u64,
     /// Who still had something under way, and what; as in [`Inflight`].
     #[serde(default)]
     pub workers: Vec<Share>,

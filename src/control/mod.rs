@@ -76,9 +76,8 @@ pub enum Ask {
     Token(String, TokenOrder, Caller, oneshot::Sender<Result<Token, Refusal>>),
     /// All tokens of a switch are to be void.
     Revoke(String, Revocation, Caller, oneshot::Sender<Result<Vec<Switch>, Refusal>>),
-    /// No client asks for this by itself: a barrier does that was to, when it has waited in vain. What
-    /// is under way through this switch is to be cut off, what was let in as well or not.
-    Cut(String, bool),
+    /// No client asks for this by itself: a barrier does, that has called something out to all workers.
+    Hurry,
 }
 
 /// Creates the socket with mode 0600. A socket file that nobody listens on any more is replaced;

@@ -3,6 +3,7 @@
 //! Must not hold configuration; it is made from a snapshot and lives as long as requests use it.
 
 use super::background::Background;
+use super::calls::Calls;
 use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
@@ -51,6 +52,8 @@ pub struct Live {
     pub tls: Vec<Option<Arc<ServerConfig>>>,
     /// What their tickets are sealed with.
     pub tickets: TicketKeys,
+    /// What masters call out to this worker; the same for all configurations.
+    pub calls: Rc<Calls>,
     /// The switches of maintenance mode, as this worker sees them.
     pub gate: Gate,
 }
@@ -104,6 +107,7 @@ impl Live {
             });
             Group::after(spec.clone(), namesake.map(AsRef::as_ref), resolver.cloned(), zone)
         });
+        let groups: Vec<_> = groups.collect();
         let error_logs = snapshot.error_logs.iter().map(|set| {
             let target = |(level, file): &(_, usize)| {
                 Some(Target { file: log_files.get(*file)?.clone(), level: *level })
@@ -112,13 +116,16 @@ impl Live {
         });
         let roster = before.map(|live| live.gate.roster.clone()).unwrap_or_default();
         let background = before.map(|live| live.background.clone()).unwrap_or_default();
+        let calls = before.map(|live| live.calls.clone());
+        let calls = calls.unwrap_or_else(|| Calls::new(door.clone(), roster.clone(), &main_log));
+        calls.follow(&groups, &main_log);
         let tickets = snapshot.ticket_zone.and_then(|at| zones.get(at).cloned());
         let tickets = TicketKeys::new(&snapshot.tls, tickets);
         Self {
             background,
             tls: snapshot.tls.iter().map(|server| armed(server, &tickets)).collect(),
             tickets,
-            groups: groups.collect(),
+            groups,
             resolvers: resolvers.clone(),
             access_logs: access_logs(snapshot, before, &log_files),
             flush_wanted: Notify::new(),
@@ -126,6 +133,7 @@ impl Live {
             kept_logs: snapshot.kept_logs.iter().map(|how| Kept::new(*how).into()).collect(),
             log_files,
             zones,
+            calls,
             gate: Gate::new(snapshot, door, roster, &main_log),
             main_log,
             counters,

@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod assign;
 pub mod background;
 pub mod body;
+pub mod calls;
 mod certificates;
 pub mod cidr;
 pub mod client;

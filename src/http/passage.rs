@@ -138,6 +138,7 @@ impl fmt::Debug for Passage {
 
 /// The last door before an upstream is asked with this method.
 pub fn enter(req: &mut Request, method: Method) -> Result<(), Stop> {
+    req.live.calls.wake();
     let at = req.conf().maintenance.switch;
     let reads = is_safe(method);
     let gate = &req.live.gate;

@@ -136,6 +136,12 @@ impl Roster {
         self.inner.borrow_mut().entries.get_mut(place.0)?.as_mut().map(change)
     }
 
+    /// Whether nothing is under way.
+    pub fn is_empty(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.entries.len() == inner.free.len()
+    }
+
     /// Looks at all, in no order.
     pub fn each(&self, mut look: impl FnMut(&Entry)) {
         self.inner.borrow().entries.iter().flatten().for_each(&mut look);
@@ -183,6 +189,7 @@ mod tests {
         let [first, second] = [b"/a", b"/b"].map(|path| roster.add(entry(path)));
         roster.remove(first);
         roster.remove(first);
+        assert!(!roster.is_empty());
         assert_eq!(paths(&roster), ["/b"]);
         assert_eq!(roster.add(entry(b"/c")), first);
         assert_eq!(paths(&roster), ["/c", "/b"]);

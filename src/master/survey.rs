@@ -60,10 +60,10 @@ impl Master {
         }
     }
 
-    /// Has all workers of this master cut off what is under way through a switch.
-    pub(super) fn cut(&self, switch: &str, bypass: bool) {
+    /// Something has been called out to all workers: those of this master need not look for it first.
+    pub(super) fn hurry(&self) {
         for child in self.children.values() {
-            child.send(ToWorker::Cut { switch: switch.to_owned(), bypass }, Vec::new());
+            child.send(ToWorker::Obey, Vec::new());
         }
     }
 }

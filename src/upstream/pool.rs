@@ -82,6 +82,7 @@ impl Pool {
             || self.idle.closed.get()
             || connection.requests >= self.spec.requests
             || age > self.spec.time
+            || self.idle.renewed.get().is_some_and(|renewed| connection.since <= renewed)
             || !self.idle.watch(&mut connection.stream)
         {
             return false;
@@ -109,6 +110,14 @@ impl Pool {
     /// Whether no connection is idle.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Closes the idle connections and keeps none that is open by now: the servers may be others
+    /// from now on. How many were idle.
+    pub fn renew(&self, now: Instant) -> usize {
+        self.idle.renewed.set(Some(now));
+        let closing = std::mem::take(&mut *self.idle.list.borrow_mut());
+        closing.len()
     }
 
     /// Closes the idle connections and keeps none from now on: the worker is leaving.
@@ -142,6 +151,8 @@ struct Idle {
 pub(super) struct IdleList {
     list: RefCell<VecDeque<Idle>>,
     closed: Cell<bool>,
+    /// Connections from before are not kept any more.
+    renewed: Cell<Option<Instant>>,
     started: Cell<bool>,
     /// The watching task has no timer and must be told of the next connection.
     pub(super) asleep: Cell<bool>,

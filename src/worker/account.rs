@@ -88,15 +88,3 @@ fn sums(roster: &Roster, gates: &Gates) -> Vec<Sum> {
     });
     sums.into_iter().map(|(_, sum)| sum).collect()
 }
-
-/// Cuts off what is under way through this switch.
-pub fn cut(service: &Service, name: &str, bypass: bool) {
-    let live = service.live();
-    let Some(switch) = live.gate.gates().switch(name) else { return };
-    let meant = |entry: &Entry| entry.switch == switch && (bypass || entry.class != Class::Bypass);
-    let cut = live.gate.roster.cut(meant);
-    if cut > 0 {
-        let text = format_args!("maintenance \"{name}\": {cut} requests cut off");
-        live.main_log.write(crate::log::Level::Notice, None, text);
-    }
-}

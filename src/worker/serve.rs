@@ -145,7 +145,7 @@ impl Worker {
                 let account = account::of(&self.service);
                 say(end, &FromWorker::Account { number, account });
             }
-            ToWorker::Cut { switch, bypass } => account::cut(&self.service, &switch, bypass),
+            ToWorker::Obey => self.service.live().calls.obey(),
         }
         Next::Go
     }

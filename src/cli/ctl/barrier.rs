@@ -7,6 +7,7 @@ use crate::cli::contact::Contact;
 use crate::cli::screen::Screen;
 use crate::control::client::{self, Failed};
 use crate::control::maintenance::{Barrier, Counts, Proof};
+use crate::log::counted;
 
 /// How often a master may hand over to another one while it is asked.
 const TRIES: usize = 5;
@@ -85,18 +86,20 @@ fn show(name: &str, proof: &Proof, screen: &mut Screen<'_>) {
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn text(name: &str, proof: &Proof) -> String {
     let after = format!("after {:.3} s", proof.waited_ms as f64 / 1000.0);
-    let unknown = match proof.unknown {
-        0 => String::new(),
-        1 => "; what became of 1 request is unknown".to_owned(),
-        n => format!("; what became of {n} requests is unknown"),
-    };
-    let cut = match proof.cut {
-        0 => String::new(),
-        1 => "; 1 request was cut off".to_owned(),
-        n => format!("; {n} requests were cut off"),
-    };
+    let when = |number: u64, text: String| if number == 0 { String::new() } else { text };
+    let requests = |number| counted(number, "request");
+    let unknown = format!("; what became of {} is unknown", requests(proof.unknown));
+    let unknown = when(proof.unknown, unknown);
+    let were = if proof.cut == 1 { "was" } else { "were" };
+    let cut = when(proof.cut, format!("; {} {were} cut off", requests(proof.cut)));
+    let idle = counted(proof.idle_closed, "idle upstream connection");
+    let idle = when(proof.idle_closed, format!("; {idle} closed"));
+    let kept = counted(proof.idle_kept_by, "worker");
+    let kept = when(proof.idle_kept_by, format!("; {kept} may still keep idle ones"));
     if !proof.timed_out {
-        return format!("proxyd: barrier \"{name}\": nothing is under way {after}{cut}{unknown}\n");
+        return format!(
+            "proxyd: barrier \"{name}\": nothing is under way {after}{idle}{kept}{cut}{unknown}\n"
+        );
     }
     let Counts { read, write, stream, bypass, .. } = proof.inflight;
     let left = format!("read {read}, write {write}, stream {stream}, bypass {bypass}");
@@ -124,6 +127,9 @@ mod tests {
         assert_eq!(said(proof(true, false, 0)), format!("{empty}\n"));
         let one = format!("{empty}; what became of 1 request is unknown\n");
         assert_eq!(said(proof(false, false, 1)), one);
+        let moved = Proof { idle_closed: 2, idle_kept_by: 1, ..proof(true, false, 0) };
+        let idle = "2 idle upstream connections closed; 1 worker may still keep idle ones";
+        assert_eq!(said(moved), format!("{empty}; {idle}\n"));
         let late = format!(
             "{head} timed out after 1.234 s, still closed; under way: read 0, write 1, stream 0, \
              bypass 0; what became of 2 requests is unknown\nGENERATION"

@@ -24,6 +24,8 @@ const LATER: Duration = Duration::from_millis(20);
 const SWEEP: Duration = Duration::from_millis(200);
 /// Those that are cut off end as soon as their workers come to it; a farewell takes up to two seconds.
 const CUTTING: Duration = Duration::from_secs(5);
+/// Workers look for calls ten times a second; one that has not by then is stuck.
+const RENEWING: Duration = Duration::from_secs(2);
 /// Nobody waits longer than a day.
 const LONGEST: Duration = Duration::from_hours(24);
 
@@ -42,6 +44,14 @@ struct Watch {
     begun: Instant,
     /// To ask the loop.
     asks: mpsc::Sender<Ask>,
+}
+
+/// What came of the call to part with connections: how many idle ones were closed, and how many
+/// workers have not said that they have none any more.
+#[derive(Default)]
+struct Renewal {
+    closed: u64,
+    kept_by: u64,
 }
 
 impl Master {
@@ -106,14 +116,39 @@ impl Watch {
         let mut cut = 0;
         if !clear && self.terms.kill {
             let before = self.meant(found);
-            let order = Ask::Cut(self.name.clone(), self.terms.include_bypass);
-            if self.asks.send(order).await.is_ok() {
-                (found, clear) = self.wait_for(Instant::now() + CUTTING).await?;
-                cut = before.saturating_sub(self.meant(found));
-            }
+            self.gates.cut(self.switch, self.terms.include_bypass);
+            self.hurry().await;
+            (found, clear) = self.wait_for(Instant::now() + CUTTING).await?;
+            cut = before.saturating_sub(self.meant(found));
         }
+        let renewal = if clear { self.renew().await } else { Renewal::default() };
         let left = if clear { None } else { self.left().await };
-        Ok(self.proof(found, clear, cut, left))
+        let proof = self.proof(found, clear, cut, left);
+        Ok(Proof { idle_closed: renewal.closed, idle_kept_by: renewal.kept_by, ..proof })
+    }
+
+    /// Has all workers part with their connections to servers behind, and waits until they have: what
+    /// is moved elsewhere now must not be found where it was.
+    async fn renew(&self) -> Renewal {
+        let (before, end) = (self.gates.parted(), Instant::now() + RENEWING);
+        let call = self.gates.renew();
+        self.hurry().await;
+        let mut pause = SOON;
+        loop {
+            let kept_by = self.gates.renewing(call) as u64;
+            if kept_by == 0 || Instant::now() >= end {
+                let closed = self.gates.parted().saturating_sub(before);
+                return Renewal { closed, kept_by };
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LATER);
+        }
+    }
+
+    /// Workers of this master obey at once, those of others when they look next.
+    async fn hurry(&self) {
+        // A loop that is gone answers nobody any more.
+        let _ = self.asks.send(Ask::Hurry).await;
     }
 
     /// Waits until it is clear or the time is over; what is counted then.
@@ -180,6 +215,7 @@ impl Watch {
             workers,
             requests,
             not_listed,
+            ..Proof::default()
         }
     }
 }

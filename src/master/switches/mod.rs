@@ -199,7 +199,7 @@ impl Master {
                 let names = self.revoke(&name, &order, &caller);
                 let _ = reply.send(names.map(|names| self.switches_named(&names)));
             }
-            Ask::Cut(name, bypass) => self.cut(&name, bypass),
+            Ask::Hurry => self.hurry(),
             Ask::Barrier(name, terms, reply) => self.wait_until_clear(&name, terms, reply),
             // All others are answered elsewhere.
             _ => {}

@@ -125,6 +125,23 @@ fn without_local_any_location_may_take_it() {
 }
 
 #[test]
+fn a_renewed_pool_keeps_nothing_from_before() {
+    local(async {
+        let bench = Bench::new(1, with(3));
+        let peer = bench.peer();
+        let (idle, _a) = bench.connect(&peer).await;
+        let (busy, _b) = bench.connect(&peer).await;
+        bench.put(&peer, idle);
+        assert_eq!(bench.group.pool().renew(Instant::now()), 1);
+        assert!(!bench.put(&peer, busy), "it is from before");
+        assert_eq!(bench.group.pool().renew(Instant::now()), 0);
+        let (mut new, _c) = bench.connect(&peer).await;
+        new.since += Duration::from_millis(1);
+        assert!(bench.put(&peer, new));
+    });
+}
+
+#[test]
 fn the_least_recently_used_makes_room() {
     local(async {
         let bench = Bench::new(1, with(2));

@@ -98,7 +98,7 @@ impl Door {
         self.zone.words()[state_at(switch)].load(Ordering::SeqCst)
     }
 
-    fn word(&self, switch: Switch, word: usize) -> &AtomicU64 {
+    pub(super) fn word(&self, switch: Switch, word: usize) -> &AtomicU64 {
         // In range: slot and switch were checked when they were made, the zone's size when attached.
         &self.zone.words()[counts_at(switch, self.slot) + word]
     }

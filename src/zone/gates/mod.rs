@@ -5,6 +5,7 @@
 //!
 //! Must not know what a request is, what a closed door answers, nor where states are kept on disk.
 
+mod call;
 mod door;
 mod order;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use super::Zone;
 use super::counters::MAX_SLOTS;
 
+pub use call::Cuts;
 pub use door::{Class, Door};
 pub use order::{MAX_ALLOWED, MAX_REASON, Order, State};
 
@@ -32,6 +34,7 @@ pub const DEFAULT: &str = "default";
 const LAYOUT: u64 = u64::from_be_bytes(*b"\0\0gat\0\0\x01");
 
 // A switch's record: what names it, its state, and two places for an order, of which one is in use.
+// Words 3 to 5 are of `call`, as are those after UNKNOWN in a worker's counts at the first switch.
 /// Hash of the name; 0 in a free record.
 const HASH: usize = 0;
 /// State, flags and epoch in one word, as `Order::word` makes it.
@@ -106,7 +109,7 @@ impl Gates {
 
     /// The names of all switches, in the order in which they were taken.
     pub fn names(&self) -> Vec<String> {
-        let names = self.taken().map(|switch| self.name(switch));
+        let names = self.switches().map(|switch| self.name(switch));
         names.filter(|name| !name.is_empty()).collect()
     }
 
@@ -203,12 +206,14 @@ impl Gates {
         if slot >= MAX_SLOTS {
             return;
         }
-        for switch in self.taken() {
+        for switch in self.switches() {
             let counts = self.counts(switch, slot);
             for class in &counts[..UNKNOWN] {
                 bury(class, &counts[UNKNOWN]);
             }
         }
+        self.silence(slot);
+        self.silence(slot);
     }
 
     /// Forgets all exchanges of unknown outcome but so many, when somebody has taken note of them: the
@@ -242,7 +247,8 @@ impl Gates {
         copied::<NAME_WORDS>(name) == *wanted
     }
 
-    fn taken(&self) -> impl Iterator<Item = Switch> {
+    /// All switches, in the order in which their names were taken.
+    pub fn switches(&self) -> impl Iterator<Item = Switch> {
         switches().take_while(|switch| self.record(*switch)[HASH].load(Ordering::Acquire) != 0)
     }
 

@@ -55,6 +55,14 @@ fn barrier(server: &Site, timeout_ms: u64) -> Value {
     serde_json::from_str(&answer).expect("a document")
 }
 
+/// Cuts off what is under way, and tells what came of it.
+fn kill(server: &Site) -> Value {
+    let terms = json!({ "timeout_ms": 0, "kill": true }).to_string();
+    let (status, lines) = server.ask_control("POST", "/1/proxyd/barrier/default", &terms);
+    assert_eq!(status, 200);
+    serde_json::from_str(&lines.rest()).expect("a document")
+}
+
 /// What is under way through the default switch.
 fn inflight(server: &Site) -> Value {
     let (_, answer) = server.control("GET", "/1/proxyd/inflight/default");

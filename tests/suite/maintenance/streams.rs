@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{OK, barrier, close, inflight, open, setup};
+use super::{OK, barrier, close, inflight, kill, open, setup};
 use crate::support::Held;
 use crate::support::h2::{CANCEL, H2};
 
@@ -16,8 +16,8 @@ fn a_connection_from_before_does_not_pass() {
     close(&server);
     let after = h2.get("/");
     let answer = h2.answer(after);
-    assert_eq!(answer.reset, None);
-    assert!(![0, 200].contains(&answer.status) || !answer.body.is_empty());
+    assert_eq!((answer.status, answer.reset), (503, None));
+    assert!(answer.text().contains("<html"), "{}", answer.text());
     let proof = barrier(&server, 200);
     assert_eq!((&proof["timed_out"], &proof["inflight"]["read"]), (&json!(true), &json!(1)));
     held.answer(OK);
@@ -50,4 +50,22 @@ fn a_stream_that_is_given_up_does_not_end_what_it_began() {
     assert_eq!((&proof["timed_out"], &proof["inflight"]["write"]), (&json!(true), &json!(1)));
     held.answer(OK);
     assert_eq!(barrier(&server, 5000)["timed_out"], false);
+}
+
+/// The other streams of its connection go on.
+#[test]
+fn one_that_does_not_end_is_cut_off_alone() {
+    let held = Held::new();
+    let server = setup(&held.origin, "http2 on; location = /free { maintenance off; return 204; }");
+    let server = server.start();
+    let mut h2 = H2::connect(server.address());
+    let stuck = h2.get("/");
+    held.has_come();
+    close(&server);
+    let proof = kill(&server);
+    assert_eq!((&proof["cut"], &proof["timed_out"]), (&json!(1), &json!(false)), "{proof}");
+    assert_eq!(h2.answer(stuck).reset, Some(CANCEL));
+    let other = h2.get("/free");
+    assert_eq!(h2.answer(other).status, 204);
+    held.answer(OK);
 }

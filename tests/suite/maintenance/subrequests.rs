@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{OK, barrier, close, inflight, open};
+use super::{OK, barrier, close, inflight, kill, open};
 use crate::support::{Held, Origin, Server, Setup};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc";
@@ -43,6 +43,25 @@ fn a_barrier_waits_for_mirrors() {
     open(&server);
     assert_eq!(server.client().send(POST).response().status, 200);
     held.has_come();
+    held.answer(OK);
+}
+
+/// Nobody waits for its answer, so nobody's connection ends with it.
+#[test]
+fn a_mirror_that_does_not_end_is_cut_off() {
+    let (held, origin) = (Held::new(), Origin::answering(OK));
+    let server = server(&held, &origin);
+    let mut client = server.client();
+    assert_eq!(client.send(POST).response().status, 200);
+    held.has_come();
+    close(&server);
+    let proof = kill(&server);
+    assert_eq!((&proof["cut"], &proof["unknown"]), (&json!(1), &json!(1)), "{proof}");
+    assert_eq!(proof["timed_out"], false);
+    open(&server);
+    assert_eq!(client.send(POST).response().status, 200, "the connection is the client's");
+    held.has_come();
+    held.answer(OK);
     held.answer(OK);
 }
 

@@ -46,12 +46,43 @@ impl H2Frame {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
     }
 
-    /// The status in the head of an answer, as far as it has one of HPACK's own.
+    /// The status in the head of an answer: one of HPACK's own, or one that is written out, as another
+    /// is when it comes first on a connection.
     fn status(&self) -> u16 {
         let known = [200, 204, 206, 304, 400, 404, 500];
-        let index = usize::from(self.payload[0]).checked_sub(0x88);
-        index.and_then(|index| known.get(index).copied()).unwrap_or(0)
+        match self.payload[..] {
+            [0x08 | 0x48, length, ref rest @ ..] => digits(length, rest),
+            [index, ..] => {
+                let index = usize::from(index).checked_sub(0x88);
+                index.and_then(|index| known.get(index).copied()).unwrap_or(0)
+            }
+            [] => 0,
+        }
     }
+}
+
+/// A number of a literal, by its digits or Huffman's codes for these (RFC 7541, appendix B).
+fn digits(length: u8, bytes: &[u8]) -> u16 {
+    let bytes = &bytes[..usize::from(length & 0x7f)];
+    if length & 0x80 == 0 {
+        return String::from_utf8_lossy(bytes).parse().unwrap_or(0);
+    }
+    let bit = |at: usize| Some(u16::from(bytes.get(at / 8)? >> (7 - at % 8) & 1));
+    let code = |from: usize, bits: usize| {
+        (from..from + bits).try_fold(0, |code, at| Some(code << 1 | bit(at)?))
+    };
+    let (mut at, mut number) = (0, 0);
+    // Codes have five bits up to 2, six bits from 3 on; ones fill the last byte.
+    while let Some(five) = code(at, 5) {
+        let (digit, bits) = match (five, code(at, 6)) {
+            (0..=2, _) => (five, 5),
+            (_, Some(six @ 25..=31)) => (six - 22, 6),
+            _ => break,
+        };
+        number = number * 10 + digit;
+        at += bits;
+    }
+    number
 }
 
 /// What came on a stream.

@@ -107,9 +107,27 @@ fn what_does_not_end_can_be_cut_off() {
     let told = "; 1 request was cut off; what became of 1 request is unknown";
     assert!(said.errors.contains(told), "{said:?}");
     assert_eq!(client.read_to_end(), b"", "its connection has ended");
-    let line = daemon.logged("maintenance \"default\": 1 requests cut off");
+    let line = daemon.logged("maintenance \"default\": 1 request cut off");
     assert!(line.contains("[notice]"), "{line}");
     assert_eq!(listed(&daemon)["total"]["write"], 0);
+    slow.free(1);
+}
+
+/// Whichever master a worker has: it looks for what is called out to all.
+#[test]
+fn what_another_master_has_is_cut_off_too() {
+    if is_reference() {
+        return;
+    }
+    let (slow, _origin, daemon) = start(1);
+    let mut client = order(&daemon, &slow);
+    let said = daemon.change(&version::executable(version::SECOND), &["-s", "upgrade"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = ctl(&daemon, &["maintenance", "on", "--barrier", "100ms", "--kill"]);
+    assert_eq!(said.code, Some(5), "{said:?}");
+    assert!(said.errors.contains("; 1 request was cut off; "), "{said:?}");
+    assert_eq!(client.read_to_end(), b"");
+    daemon.logged("maintenance \"default\": 1 request cut off");
     slow.free(1);
 }
 

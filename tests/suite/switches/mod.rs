@@ -1,6 +1,7 @@
 //! Maintenance mode from the outside: who closes it and how, what survives, and what is proven.
 
 mod barrier;
+mod idle;
 mod listing;
 mod persistence;
 mod race;

@@ -36,7 +36,7 @@ fn request(site: &Site, path: &str, fields: &[(&str, &str)]) -> Request {
 /// Takes it through the pipeline.
 fn run(mut req: Request) -> Request {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(pipeline::run(&mut req));
+    tokio::task::LocalSet::new().block_on(&runtime, pipeline::run(&mut req));
     req
 }
 
