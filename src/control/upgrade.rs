@@ -82,7 +82,8 @@ pub struct UpstreamStatus {
     pub servers: Vec<ServerStatus>,
 }
 
-/// One address of a server. Each worker keeps its own account, so that they may differ.
+/// One address of a server. Each worker keeps its own account, so that they may
+/// differ, unless the group has a zone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerStatus {
@@ -91,7 +92,7 @@ pub struct ServerStatus {
     /// Empty as long as its name could not be resolved.
     pub address: String,
     pub backup: bool,
-    /// That of most concern: `down`, `unresolved`, `failing`, `full` or `up`.
+    /// That of most concern: `down`, `unresolved`, `unhealthy`, `checking`, `failing`, `full` or `up`.
     pub state: String,
     /// How many workers find it so, and how many there are.
     pub workers: u32,

@@ -10,6 +10,7 @@ use crate::tls::Session;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -100,6 +101,17 @@ impl Client {
             cut: Cell::new(false),
             task: OnceCell::new(),
         }
+    }
+
+    /// One that stands for no client at all: what is asked for its sake nobody has sent.
+    pub fn nobody() -> io::Result<Self> {
+        let (stream, _) = std::os::unix::net::UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        let stream = Stream::from(UnixStream::from_std(stream)?);
+        let client = Self::new(0, stream, Peer::Unix, Address::Unix(PathBuf::new()));
+        client.blind.set(true);
+        client.doing.set(Doing::Request);
+        Ok(client)
     }
 
     /// One that stands for this one where no bytes are to be read or written, while this one goes on

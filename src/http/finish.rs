@@ -33,6 +33,8 @@ pub struct Finish<'a, 'w> {
     resolvers: Vec<ResolverSpec>,
     /// Log formats by name.
     pub formats: HashMap<String, std::sync::Arc<super::modules::access_log::Format>>,
+    /// What answers to health checks may be like, by name.
+    pub matches: HashMap<Vec<u8>, std::sync::Arc<super::modules::proxy::health::Expected>>,
     /// Zones of keyed records so far.
     pub zones: Vec<SharedZone>,
     /// How the block being finished is introduced; `None` for `http` and `server`.
@@ -69,6 +71,7 @@ impl<'a, 'w> Finish<'a, 'w> {
             affinities: HashMap::new(),
             resolvers: Vec::new(),
             formats: HashMap::new(),
+            matches: HashMap::new(),
             zones: Vec::new(),
             matcher: None,
             context: Contexts::HTTP,

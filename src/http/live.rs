@@ -15,7 +15,7 @@ use crate::tls;
 use crate::upstream::{Group, GroupSpec};
 use crate::zone::{Door, Keyed, Slot};
 use rustls::ServerConfig;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -56,6 +56,7 @@ pub struct Live {
     pub calls: Rc<Calls>,
     /// The switches of maintenance mode, as this worker sees them.
     pub gate: Gate,
+    started: Cell<bool>,
 }
 
 /// A server's TLS with the keys for its tickets.
@@ -137,14 +138,16 @@ impl Live {
             gate: Gate::new(snapshot, door, roster, &main_log),
             main_log,
             counters,
+            started: Cell::new(false),
         }
     }
 
-    /// Begins what goes on beside requests. Must run in a `LocalSet`.
-    pub fn start(&self) {
+    /// Has the groups begin what goes on beside requests; false if they had. Must run in a `LocalSet`.
+    pub fn start(&self) -> bool {
         for group in &self.groups {
             group.start();
         }
+        !self.started.replace(true)
     }
 
     /// A set of error logs; `None` is the process's own.

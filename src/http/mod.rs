@@ -26,6 +26,7 @@ pub mod groups;
 pub mod h1;
 mod h2;
 pub mod headers;
+mod health;
 pub mod include;
 pub mod internal;
 pub mod io;

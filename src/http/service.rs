@@ -6,6 +6,7 @@ mod cut;
 
 use super::client::Client;
 use super::conn;
+use super::health;
 use super::live::Live;
 use super::snapshot::Snapshot;
 use crate::log::Level;
@@ -19,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 pub use cut::Tally;
 
@@ -61,6 +63,8 @@ pub struct Service {
     /// Wakes `drained`, and an accept loop that waits for room.
     connection_ends: Notify,
     buffers: RefCell<Vec<Vec<u8>>>,
+    /// Health checks of the configuration in force.
+    checks: RefCell<JoinSet<()>>,
 }
 
 impl Service {
@@ -78,6 +82,7 @@ impl Service {
             drain_begins: Notify::new(),
             connection_ends: Notify::new(),
             buffers: RefCell::default(),
+            checks: RefCell::default(),
         })
     }
 
@@ -85,10 +90,18 @@ impl Service {
     /// connection they come.
     pub fn swap(&self, snapshot: Arc<Snapshot>, live: Live, limit: usize) {
         self.snapshot.store(snapshot);
-        live.start();
         let old = self.live.replace(Rc::new(live));
+        self.start();
         old.flush_logs(true);
         self.limit.set(limit);
+    }
+
+    /// Begins what goes on beside requests. Must run in a `LocalSet`.
+    pub fn start(&self) {
+        let live = self.live();
+        if live.start() {
+            self.checks.replace(health::start(&self.snapshot(), &live));
+        }
     }
 
     /// The configuration in force.
@@ -115,6 +128,7 @@ impl Service {
     /// `Connection: close`.
     pub fn drain(&self, how: Drain) {
         self.drain.set(Some(how));
+        self.checks.take();
         for group in &self.live.borrow().groups {
             group.pool().close();
         }

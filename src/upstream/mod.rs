@@ -7,6 +7,7 @@
 //! [`Stream`]: crate::net::Stream
 
 mod balance;
+mod checked;
 mod connect;
 mod hash;
 mod ip_hash;
@@ -25,11 +26,13 @@ mod view;
 mod watch;
 
 pub use balance::{Balance, NoPeer, Selection};
+pub use checked::{Checked, Thresholds};
 pub use connect::{ConnectError, SocketOptions, Stage, connect};
 pub use least_time::LeastTime;
 pub use peer::{Outcome, PeerRef};
 pub use pool::{Pool, Pooled, Tag};
 pub use spec::{GroupSpec, KeepaliveSpec, ServerSpec};
+pub use state::MOST_CHECKS;
 pub use view::{PeerName, PeerView};
 
 use std::cell::{Cell, RefCell};
@@ -79,7 +82,8 @@ impl Group {
         resolver: Option<Rc<Resolver>>,
         zone: Option<Rc<Keyed>>,
     ) -> Rc<Self> {
-        let sharing = zone.map(|zone| Sharing { zone, group: spec.name.clone() });
+        let checks = spec.checks.clone();
+        let sharing = zone.map(|zone| Sharing { zone, group: spec.name.clone(), checks });
         let peers = |server: &ServerSpec| {
             if server.resolve { resolve::taken_over(server, before) } else { peers_of(server) }
         };

@@ -16,8 +16,8 @@ use super::least_time::{LeastTime, Times};
 use super::balance::Tried;
 use super::spec::ServerSpec;
 use super::state::{
-    ACCESSED, BEGINS, CHECKED, CHECKING, CURRENT, EFFECTIVE, FAILS, HEALTH, SCALE, SLOW_SINCE,
-    Sharing, State, UNHEALTHY, WELL,
+    ACCESSED, BEGINS, CHECKED, CURRENT, EFFECTIVE, FAILS, HEALTH, SCALE, SLOW_SINCE, Sharing,
+    State, WELL,
 };
 use crate::dns::ServiceAddress;
 use crate::zone::keyed::Entered;
@@ -45,7 +45,7 @@ pub(super) struct Peer {
     max_fails: u32,
     fail_timeout: Seconds,
     max_conns: u32,
-    down: bool,
+    pub(super) down: bool,
     drain: bool,
     pub(super) times: Times,
     slow_start: Seconds,
@@ -275,10 +275,11 @@ impl Peer {
 
     /// What health checks say of it, if they have anything against it.
     pub(super) fn complaint(&self) -> Option<&'static str> {
+        const UNHEALTHY_BITS: u64 = 0x5555_5555_5555_5555;
         match self.state.get(HEALTH) {
-            UNHEALTHY => Some("unhealthy"),
-            CHECKING => Some("checking"),
-            _ => None,
+            WELL => None,
+            found if found & UNHEALTHY_BITS != 0 => Some("unhealthy"),
+            _ => Some("checking"),
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct GroupSpec {
     pub balance: Balance,
     /// The zone that its state is shared in by all workers, and the size of it.
     pub zone: Option<(Vec<u8>, u64)>,
+    /// Of each health check of the group, whether it is `mandatory`: servers get nothing before it.
+    pub checks: Vec<bool>,
     /// Who is asked for the names of servers with `resolve`, and how long an answer may take.
     pub resolver: Option<(ResolverSpec, Duration)>,
 }
@@ -37,6 +39,7 @@ impl GroupSpec {
             keepalive: KeepaliveSpec::OFF,
             balance: Balance::RoundRobin,
             zone: None,
+            checks: Vec::new(),
             resolver: None,
         }
     }

@@ -18,8 +18,12 @@ pub(super) const ACCESSED: usize = 4;
 pub(super) const CHECKED: usize = 5;
 /// Since when it starts slowly: a time, [`BEGINS`], or 0 for not at all.
 pub(super) const SLOW_SINCE: usize = 6;
-/// What health checks have found: [`WELL`], [`UNHEALTHY`] or [`CHECKING`].
+/// What health checks have found, two bits for each: [`WELL`], [`UNHEALTHY`] or [`CHECKING`].
 pub(super) const HEALTH: usize = 7;
+/// From here on, for each health check: how often in a row it has found otherwise.
+pub(super) const STREAKS: usize = 8;
+/// So many checks a group may have.
+pub const MOST_CHECKS: usize = SERVER_WORDS - STREAKS;
 
 /// Weights are counted in these parts, so that a server can begin with a part of its weight.
 pub(super) const SCALE: i64 = 100;
@@ -38,10 +42,12 @@ pub(super) enum State {
     Shared(ServerState),
 }
 
-/// Where the groups' states are shared, and under what name.
+/// Where a group's states are shared, and under what name.
 pub(super) struct Sharing {
     pub(super) zone: Rc<Keyed>,
     pub(super) group: String,
+    /// Of each health check, whether it is `mandatory`.
+    pub(super) checks: Vec<bool>,
 }
 
 impl State {
@@ -54,9 +60,16 @@ impl State {
     /// The state that all workers share under this name, which begins as this one.
     pub(super) fn shared(self, sharing: &Sharing, name: &[u8]) -> Self {
         let Self::Own(own) = &self else { return self };
+        let mandatory = sharing.checks.iter().enumerate().filter(|(_, mandatory)| **mandatory);
+        own[HEALTH].set(mandatory.map(|(nth, _)| CHECKING << (2 * nth)).sum());
         let first = own.each_ref().map(Cell::get);
         match ServerState::join(&sharing.zone, name, &first) {
-            Ok(state) => Self::Shared(state),
+            Ok(state) => {
+                // Of checks that are no longer made nothing is left.
+                let made = (1 << (2 * sharing.checks.len())) - 1;
+                state.set(HEALTH, state.get(HEALTH) & made);
+                Self::Shared(state)
+            }
             Err(why) => {
                 sharing.complain(why);
                 self

@@ -195,7 +195,7 @@ impl Worker {
 
     /// Accepts from exactly the sockets of the current generation: goes on with those it has.
     fn accept(&mut self) {
-        self.service.live().start();
+        self.service.start();
         let mut before = std::mem::take(&mut self.accepting);
         for (spec, socket) in self.current.listeners.drain(..) {
             let Ok(id) = build::socket_id(&socket) else { continue };

@@ -34,7 +34,7 @@ macro_rules! modules {
         }
 
         /// Every directive of `http {}` and below.
-        pub static ROWS: &[&[Row<Scope>]] = &[$($name::ROWS,)*];
+        pub static ROWS: &[&[Row<Scope>]] = &[$($name::ROWS,)* proxy::health::ROWS];
 
         /// Every variable.
         pub static VARIABLES: &[&[Variable]] = &[$($name::VARIABLES,)*];
@@ -72,6 +72,7 @@ pub fn define(http: &Scope, cx: &mut Finish) {
     limit_req::define(http, cx);
     limit_conn::define(http, cx);
     upstream::define(http, cx);
+    proxy::define(http, cx);
     access_log::define(http, cx);
     map::compile(http, cx);
     split_clients::compile(http, cx);

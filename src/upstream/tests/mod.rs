@@ -25,7 +25,8 @@ fn weighted(port: u16, weight: u32) -> ServerSpec {
 fn spec(servers: Vec<ServerSpec>) -> GroupSpec {
     let keepalive = KeepaliveSpec::default();
     let (balance, zone, resolver) = (Balance::RoundRobin, None, None);
-    GroupSpec { name: "u".into(), servers, keepalive, balance, zone, resolver }
+    let checks = Vec::new();
+    GroupSpec { name: "u".into(), servers, keepalive, balance, zone, checks, resolver }
 }
 
 fn group(servers: Vec<ServerSpec>) -> Rc<Group> {

@@ -8,6 +8,7 @@ mod balancing;
 mod bodies;
 mod desync;
 mod headers;
+mod health;
 mod names;
 mod shared;
 mod slow;

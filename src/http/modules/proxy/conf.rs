@@ -2,6 +2,7 @@
 
 use super::bind::{self, Bind, BindDraft};
 use super::cookies::{Cookies, CookiesDraft};
+use super::health::{Check, CheckDraft, MatchDrafts};
 use super::redirect::{Redirects, RedirectsDraft};
 use super::request::{Fields, field_set};
 use super::retry;
@@ -59,6 +60,10 @@ pub struct Draft {
     pub(super) temp_path: Option<PathBuf>,
     pub(super) temp_max: Option<u64>,
     pub(super) temp_step: Option<u64>,
+    /// Of this location alone.
+    pub(super) checks: Vec<CheckDraft>,
+    /// `http` only.
+    pub(super) matches: MatchDrafts,
 }
 
 /// In force.
@@ -101,6 +106,8 @@ pub struct Conf {
     pub(super) ignored: u32,
     /// Where an answer goes that the client is too slow for; `None` where the upstream has to wait.
     pub(super) ahead: Option<Arc<ReadAhead>>,
+    /// Health checks of the group that requests are passed to.
+    pub checks: Vec<Check>,
 }
 
 /// nginx's default for `proxy_max_temp_file_size`.
@@ -145,6 +152,8 @@ impl Draft {
 
     pub fn finish(&self, cx: &mut Finish) -> Conf {
         let pass = self.pass.as_ref().and_then(|draft| draft.finish(cx));
+        let checks =
+            self.checks.iter().filter_map(|check| check.finish(pass.as_ref(), cx)).collect();
         let page = 4 * 1024;
         let (count, size) = self.buffers.unwrap_or((16, 2 * page));
         let bytes = |n| usize::try_from(n).unwrap_or(usize::MAX);
@@ -180,6 +189,7 @@ impl Draft {
             limit_rate: Size::new(self.limit_rate.as_ref(), cx),
             ignored: self.ignore_headers.unwrap_or(0),
             ahead: self.ahead(bytes(size), cx),
+            checks,
             pass,
         }
     }

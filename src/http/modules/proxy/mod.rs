@@ -5,6 +5,7 @@
 mod bind;
 mod conf;
 mod cookies;
+pub mod health;
 mod pass;
 mod redirect;
 mod reply;
@@ -15,6 +16,7 @@ mod target;
 mod variables;
 
 pub use conf::{Conf, Draft};
+pub use health::define;
 pub use pass::run;
 pub use rows::ROWS;
 pub use variables::VARIABLES;

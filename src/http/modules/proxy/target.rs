@@ -162,6 +162,19 @@ pub struct Chosen {
 }
 
 impl Pass {
+    /// What is known of the URL beforehand.
+    pub fn origin(&self) -> Option<&Arc<Origin>> {
+        match &self.target {
+            Target::Fixed(origin) => Some(origin),
+            Target::Computed(_) => None,
+        }
+    }
+
+    /// Index of the group, where it does not depend on the request.
+    pub fn group(&self) -> Option<usize> {
+        self.origin().map(|origin| origin.group)
+    }
+
     /// Evaluates the URL for this request, and waits for its host's addresses where they are not known.
     pub async fn choose(&self, req: &Request) -> Result<Chosen, Unknown> {
         let url = match &self.target {

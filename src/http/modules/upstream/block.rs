@@ -287,6 +287,7 @@ impl UpstreamDraft {
             keepalive: self.keepalive(),
             balance: self.balance.unwrap_or_default(),
             zone: self.zone.as_ref().and_then(|zone| zone.find(cx)),
+            checks: Vec::new(),
             resolver,
         }
     }
