@@ -4,6 +4,7 @@
 //! Must not know any directive by name.
 
 use super::affinity::Affinity;
+use super::certificates::varying;
 use super::computed::{self, Computed};
 use super::draft::{LocationDraft, Matcher, Scope};
 use super::regex::Regex;
@@ -57,6 +58,7 @@ pub struct Finish<'a, 'w> {
     switches: Vec<NeededSwitch>,
     error_logs: Vec<Vec<(Level, usize)>>,
     kept_logs: Vec<(Keeping, Span)>,
+    kept_certificates: Vec<(varying::Keeping, Span)>,
     locations: Vec<Location>,
 }
 
@@ -89,6 +91,7 @@ impl<'a, 'w> Finish<'a, 'w> {
             }],
             error_logs: Vec::new(),
             kept_logs: Vec::new(),
+            kept_certificates: Vec::new(),
             locations: Vec::new(),
         }
     }
@@ -206,6 +209,15 @@ impl<'a, 'w> Finish<'a, 'w> {
         self.kept_logs.len() - 1
     }
 
+    /// The index of what one `ssl_certificate_cache` keeps, for all who inherit it.
+    pub fn kept_certificates(&mut self, kept: (varying::Keeping, Span)) -> usize {
+        if let Some(at) = self.kept_certificates.iter().position(|known| *known == kept) {
+            return at;
+        }
+        self.kept_certificates.push(kept);
+        self.kept_certificates.len() - 1
+    }
+
     /// The index of a set of error logs.
     pub fn error_log(&mut self, set: Vec<(Level, usize)>) -> usize {
         if let Some(at) = self.error_logs.iter().position(|s| *s == set) {
@@ -243,6 +255,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         ticket_zone,
         error_logs: cx.error_logs,
         kept_logs: cx.kept_logs.into_iter().map(|(how, _)| how).collect(),
+        kept_certificates: cx.kept_certificates.into_iter().map(|(how, _)| how).collect(),
         slots: cx.names.slots(),
         names: cx.names,
         computed: cx.computed.into_iter().flatten().collect(),

@@ -4,6 +4,7 @@
 
 use super::background::Background;
 use super::calls::Calls;
+use super::certificates::varying;
 use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
@@ -40,6 +41,8 @@ pub struct Live {
     error_logs: Vec<ErrorLog>,
     /// One for each of `snapshot.kept_logs`.
     kept_logs: Vec<RefCell<Kept>>,
+    /// One for each of `snapshot.kept_certificates`.
+    pub kept_certificates: Vec<RefCell<varying::Kept>>,
     /// What the process logs to: connections before any request, and sets that are empty.
     pub main_log: ErrorLog,
     /// One for each of `snapshot.zones`.
@@ -64,7 +67,7 @@ fn armed(server: &tls::Server, keys: &TicketKeys) -> Option<Arc<ServerConfig>> {
     // That it can be made was seen when the configuration was loaded.
     let mut config = server.config().ok()?;
     if server.tickets {
-        config.ticketer = tls::tickets::Tickets::new(&keys.ring, server.lifetime);
+        config.ticketer = tls::tickets::Tickets::new(&keys.ring, server.lifetime, server.context());
     }
     Some(Arc::new(config))
 }
@@ -115,6 +118,8 @@ impl Live {
             };
             ErrorLog::new(set.iter().filter_map(target).collect::<Vec<_>>())
         });
+        let kept_certificates =
+            snapshot.kept_certificates.iter().map(|how| varying::Kept::new(*how).into());
         let roster = before.map(|live| live.gate.roster.clone()).unwrap_or_default();
         let background = before.map(|live| live.background.clone()).unwrap_or_default();
         let calls = before.map(|live| live.calls.clone());
@@ -132,6 +137,7 @@ impl Live {
             flush_wanted: Notify::new(),
             error_logs: error_logs.collect(),
             kept_logs: snapshot.kept_logs.iter().map(|how| Kept::new(*how).into()).collect(),
+            kept_certificates: kept_certificates.collect(),
             log_files,
             zones,
             calls,

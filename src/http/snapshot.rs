@@ -106,6 +106,8 @@ pub struct Snapshot {
     pub error_logs: Vec<Vec<(crate::log::Level, usize)>>,
     /// What is kept open of logs whose names have variables.
     pub kept_logs: Vec<Keeping>,
+    /// What is kept of certificates whose names have variables.
+    pub kept_certificates: Vec<super::certificates::varying::Keeping>,
     /// Slots a request keeps for variables that the configuration defines.
     pub slots: usize,
     /// Their names, for those who ask while the server runs.

@@ -11,6 +11,7 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite};
+use sha2::{Digest as _, Sha256};
 
 use super::ciphers::{self, Protocols};
 use super::{Certificate, PROVIDER, Trust, verify};
@@ -31,6 +32,8 @@ pub struct ClientAuth {
 pub struct Server {
     /// Each with its key; of different kinds, for clients of different abilities.
     pub certificates: Vec<Certificate>,
+    /// What stands for certificates that are known only when a client asks.
+    pub stand_ins: Vec<Vec<u8>>,
     pub protocols: Protocols,
     pub suites: Vec<CipherSuite>,
     pub suites13: Vec<CipherSuite>,
@@ -65,10 +68,9 @@ impl Server {
         .collect();
         let builder = builder.with_protocol_versions(&versions);
         let builder = builder.map_err(|error| error.to_string())?;
-        let resolver = Chosen { certificates: self.certificates.clone() };
         let mut config = builder
             .with_client_cert_verifier(self.verifier())
-            .with_cert_resolver(Arc::new(resolver));
+            .with_cert_resolver(resolver(self.certificates.clone()));
         config.ignore_client_order = self.own_order;
         config.alpn_protocols.clone_from(&self.alpn);
         config.session_storage = if !self.tickets && self.kept_sessions > 0 {
@@ -77,6 +79,20 @@ impl Server {
             Arc::new(NoServerSessionStorage {})
         };
         Ok(config)
+    }
+
+    /// What a session must have in common with this server to be resumed here, as in nginx: it was made
+    /// with the same certificates, and the same authorities were announced.
+    pub fn context(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let certificates = self.certificates.iter().filter_map(|one| one.cert.first());
+        let announced = self.client.iter().flat_map(|client| &client.announced);
+        let bytes = certificates.chain(announced).map(AsRef::as_ref);
+        for part in bytes.chain(self.stand_ins.iter().map(Vec::as_slice)) {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into()
     }
 
     fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
@@ -95,6 +111,17 @@ impl Server {
         }
         provider
     }
+}
+
+/// The same with certificates that have become known.
+pub fn with_certificates(config: &ServerConfig, certificates: Vec<Certificate>) -> ServerConfig {
+    let mut config = config.clone();
+    config.cert_resolver = resolver(certificates);
+    config
+}
+
+fn resolver(certificates: Vec<Certificate>) -> Arc<dyn ResolvesServerCert> {
+    Arc::new(Chosen { certificates })
 }
 
 /// Chooses among a server's certificates by what a client can check.

@@ -6,17 +6,22 @@
 use super::{Idle, announce, begin};
 use crate::http::client::{Client, Secured};
 use crate::http::io::Deadline;
+use crate::http::modules::ssl;
+use crate::http::request::{Request, Start};
 use crate::http::service::Service;
 use crate::http::snapshot::Snapshot;
 use crate::log::{Level, os_error};
 use crate::net::{Hello, Socket, Tls};
-use crate::tls::Session;
+use crate::tls::server::with_certificates;
+use crate::tls::{Certificate, Session};
+use crate::zone::Gauge;
 use rustls::Connection;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 /// What a connection begins with when it is TLS: a handshake record, or the first byte of SSL 2.0's.
@@ -24,6 +29,9 @@ const RECORD: [u8; 2] = [0x16, 0x80];
 
 /// A fatal alert: nobody of that name is here (RFC 8446, section 6.2).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// The same for what is the server's own fault.
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 const REJECTED: &str = "handshake rejected";
 
@@ -66,12 +74,18 @@ async fn shake(service: &Service, client: &Client) -> io::Result<()> {
     let (snapshot, live) = (service.snapshot(), service.live());
     live.tickets.refresh();
     let name = accepted.client_hello().server_name().map(str::to_owned);
-    let (server, number) = find_server(&snapshot, client, name.as_deref());
+    let (server, conf) = find_server(&snapshot, client, name.as_deref());
+    let number = conf.and_then(|conf| conf.server);
     let settings = number.and_then(|number| snapshot.tls.get(number));
     let config = number.and_then(|number| live.tls.get(number)?.clone());
-    let (Some(settings), Some(config)) = (settings.filter(|found| !found.reject), config) else {
+    let (Some(settings), Some(mut config)) = (settings.filter(|found| !found.reject), config)
+    else {
         return Err(alert(client, &UNRECOGNIZED_NAME, ErrorKind::PermissionDenied, REJECTED));
     };
+    if let Some(conf) = conf.filter(|conf| !conf.varying.is_empty()) {
+        let certificates = certificates(service, client, server, name.as_deref(), conf)?;
+        config = Arc::new(with_certificates(&config, certificates));
+    }
     match accepted.into_connection(config) {
         Ok(session) => client.stream.borrow_mut().secure(session),
         Err((error, mut words)) => {
@@ -87,6 +101,26 @@ async fn shake(service: &Service, client: &Client) -> io::Result<()> {
         let _ = client.secured.set(Rc::new(Secured { session, server }));
     }
     Ok(())
+}
+
+/// What the server shows that knows its certificates by names with variables: they are given their
+/// values by a request of which nothing is known but the connection.
+fn certificates(
+    service: &Service,
+    client: &Client,
+    server: usize,
+    name: Option<&str>,
+    conf: &ssl::Conf,
+) -> io::Result<Vec<Certificate>> {
+    let asking = client.stand_in()?;
+    let session = Session { server_name: name.map(Into::into), ..Session::default() };
+    let _ = asking.secured.set(Rc::new(Secured { session, server }));
+    let (snapshot, live) = (service.snapshot(), service.live());
+    let location = snapshot.servers.get(server).map_or(0, |found| found.root);
+    live.counters.enter(Gauge::Reading);
+    let req = Request::new(Start { client: Rc::new(asking), snapshot, live, server, location });
+    let loaded: Result<_, _> = conf.varying.iter().map(|varying| varying.load(&req)).collect();
+    loaded.map_err(|why: String| alert(client, &INTERNAL_ERROR, ErrorKind::NotFound, why))
 }
 
 /// Tells the client, as far as it goes at once; what is to be told in the log.
@@ -112,9 +146,13 @@ async fn is_tls(client: &Client, early: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// The server by the name asked for, else the default one; and whose TLS it speaks, a number of
-/// `Snapshot::tls`: a server that says nothing of it is spoken to as the default one is.
-fn find_server(snapshot: &Snapshot, client: &Client, name: Option<&str>) -> (usize, Option<usize>) {
+/// The server by the name asked for, else the default one; and how TLS is spoken with it: a server that
+/// says nothing of it is spoken to as the default one is.
+fn find_server<'s>(
+    snapshot: &'s Snapshot,
+    client: &Client,
+    name: Option<&str>,
+) -> (usize, Option<&'s ssl::Conf>) {
     let (default, _) = begin::default_location(snapshot, client);
     let found = name.zip(begin::endpoint(snapshot, client)).and_then(|(name, endpoint)| {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
@@ -122,7 +160,10 @@ fn find_server(snapshot: &Snapshot, client: &Client, name: Option<&str>) -> (usi
         endpoint.names.find(name.as_bytes(), &mut captures, &slots)
     });
     let server = found.unwrap_or(default);
-    let tls_of = |server: usize| snapshot.conf(snapshot.servers.get(server)?.root).ssl.server;
+    let tls_of = |server: usize| {
+        let conf = &snapshot.conf(snapshot.servers.get(server)?.root).ssl;
+        conf.server.map(|_| conf)
+    };
     (server, tls_of(server).or_else(|| tls_of(default)))
 }
 
@@ -133,6 +174,16 @@ fn tell(service: &Service, client: &Client, error: &io::Error) {
     };
     match error.kind() {
         ErrorKind::TimedOut => say(format_args!("client timed out (110: Connection timed out)")),
+        ErrorKind::NotFound => {
+            let why = error.get_ref().map(ToString::to_string).unwrap_or_default();
+            announce::log(
+                service,
+                client,
+                Level::Error,
+                format_args!("{why}"),
+                "while SSL handshaking",
+            );
+        }
         ErrorKind::UnexpectedEof => say(format_args!("peer closed connection in SSL handshake")),
         ErrorKind::InvalidData | ErrorKind::PermissionDenied => {
             let why = error.get_ref().map(ToString::to_string).unwrap_or_default();

@@ -5,7 +5,8 @@
 
 use super::{Draft, Verify};
 use crate::conf::{Contexts, Error, Word};
-use crate::http::certificates as pem;
+use crate::http::certificates::varying::varies;
+use crate::http::certificates::{self as pem, Varying};
 use crate::http::draft::Scope;
 use crate::http::finish::Finish;
 use crate::http::route::Endpoints;
@@ -16,14 +17,17 @@ use std::time::Duration;
 /// nginx's `ssl_session_timeout`.
 const LIFETIME: Duration = Duration::from_mins(5);
 
-/// What the draft of a server makes, by its number; `None` where there is no certificate.
-pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<usize> {
+/// What the draft of a server makes, by its number, with the certificates that are not known yet;
+/// `None` where there is no certificate.
+pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<(usize, Vec<Varying>)> {
     let reject = draft.reject == Some(true);
     if cx.context != Contexts::SERVER || (draft.certificates.is_none() && !reject) {
         return None;
     }
+    let certificates = certificates(draft, cx);
     let mut server = crate::tls::Server {
-        certificates: certificates(draft, cx),
+        certificates: certificates.fixed,
+        stand_ins: certificates.names,
         protocols: draft.protocols.unwrap_or_default(),
         suites13: draft.suites13.clone().unwrap_or_else(ciphers::all13),
         own_order: draft.own_order == Some(true),
@@ -45,7 +49,7 @@ pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<usize> {
         report(draft, format!("TLS cannot be set up: {why}"), cx);
     }
     cx.tls.push(server);
-    Some(cx.tls.len() - 1)
+    Some((cx.tls.len() - 1, certificates.varying))
 }
 
 /// What a client may choose from, the best first.
@@ -78,8 +82,17 @@ fn tell_missing(missing: &[String], word: &Word, nothing: bool, cx: &mut Finish)
     }
 }
 
+/// A server's certificates: either all are known, or all have names with variables somewhere.
+#[derive(Default)]
+struct Certificates {
+    fixed: Vec<Certificate>,
+    varying: Vec<Varying>,
+    /// Those names as written.
+    names: Vec<Vec<u8>>,
+}
+
 /// All pairs of certificate and key.
-fn certificates(draft: &Draft, cx: &mut Finish) -> Vec<Certificate> {
+fn certificates(draft: &Draft, cx: &mut Finish) -> Certificates {
     let certificates = draft.certificates.as_deref().unwrap_or_default();
     let keys = draft.keys.as_deref().unwrap_or_default();
     if let Some(word) = certificates.get(keys.len()) {
@@ -87,10 +100,17 @@ fn certificates(draft: &Draft, cx: &mut Finish) -> Vec<Certificate> {
             format!("no \"ssl_certificate_key\" is defined for certificate \"{}\"", word.lossy());
         cx.report(word.error(text));
     }
-    let passwords =
-        draft.password_file.as_ref().map(|word| pem::passwords(word, cx)).unwrap_or_default();
+    let passwords = draft.password_file.as_ref().map(|word| pem::passwords(word, cx));
+    let passwords = passwords.unwrap_or_default();
     let pairs = certificates.iter().zip(keys);
-    pairs.filter_map(|(certificate, key)| pem::pair(certificate, key, &passwords, cx)).collect()
+    if !varies(certificates.iter().chain(keys)) {
+        let fixed = pairs.filter_map(|(one, key)| pem::pair(one, key, &passwords, cx));
+        return Certificates { fixed: fixed.collect(), ..Certificates::default() };
+    }
+    let varying =
+        pairs.map(|(one, key)| Varying::new(one, key, &passwords, draft.keep_certificates, cx));
+    let names = certificates.iter().map(|word| word.text.clone()).collect();
+    Certificates { varying: varying.collect(), names, ..Certificates::default() }
 }
 
 /// Who is asked for a certificate, and how it is checked.

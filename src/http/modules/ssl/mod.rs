@@ -9,6 +9,8 @@ mod variables;
 
 use super::inherit;
 use crate::conf::{Span, Word};
+use crate::http::certificates::Varying;
+use crate::http::certificates::varying::Keep;
 use crate::http::finish::Finish;
 use crate::http::request::Request;
 use crate::log::Level;
@@ -47,6 +49,7 @@ pub struct Draft {
     trusted_certificate: Option<Word>,
     crl: Option<Word>,
     password_file: Option<Word>,
+    keep_certificates: Option<Keep>,
     kept_sessions: Option<usize>,
     tickets: Option<bool>,
     timeout: Option<Duration>,
@@ -58,6 +61,8 @@ pub struct Draft {
 pub struct Conf {
     /// How the server speaks TLS, if it can: a number of `Snapshot::tls`.
     pub server: Option<usize>,
+    /// Its certificates, if they are to be read for each handshake.
+    pub varying: Vec<Varying>,
     verify: Verify,
 }
 
@@ -65,13 +70,15 @@ impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer;
             certificates, keys, protocols, ciphers, suites13, curves, own_order, verify, span, depth,
-            client_certificate, trusted_certificate, crl, password_file, kept_sessions, tickets, timeout, reject,
+            client_certificate, trusted_certificate, crl, password_file,
+            keep_certificates, kept_sessions, tickets, timeout, reject,
         );
     }
 
     pub fn finish(&self, cx: &mut Finish) -> Conf {
         let verify = self.verify.unwrap_or(Verify::Off);
-        Conf { server: build::server(self, cx), verify }
+        let (server, varying) = build::server(self, cx).unzip();
+        Conf { server, varying: varying.unwrap_or_default(), verify }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Verify;
 use crate::conf::{Args, Directive, Env, Error, Row, Word, values};
+use crate::http::certificates::varying;
 use crate::http::draft::{HS, Scope, no_effect, not_yet, row};
 use crate::tls::ciphers::{self, Protocols};
 
@@ -13,8 +14,9 @@ pub static ROWS: &[Row<Scope>] = &[
         "ssl_certificate",
         HS,
         Args::Exactly(1),
-        "PEM file with a server's certificate and those it stands on; may be given several \
-         times, for certificates of different kinds.",
+        "PEM file with a server's certificate and those it stands on, or `data:` and the text itself; \
+         may be given several times, for certificates of different kinds. With variables it is read by \
+         the worker for each handshake.",
         |scope, dir, _| {
             let draft = &mut scope.drafts.ssl;
             draft.span.get_or_insert(dir.name.span);
@@ -26,7 +28,8 @@ pub static ROWS: &[Row<Scope>] = &[
         "ssl_certificate_key",
         HS,
         Args::Exactly(1),
-        "PEM file with the certificate's private key; one for each certificate.",
+        "PEM file with the certificate's private key, or `data:` and the text itself; one for each \
+         certificate.",
         |scope, dir, _| {
             scope.drafts.ssl.keys.get_or_insert_default().push(dir.arg(0).clone());
             Ok(())
@@ -117,6 +120,19 @@ pub static ROWS: &[Row<Scope>] = &[
         |scope, dir, _| values::word(&mut scope.drafts.ssl.password_file, dir),
     ),
     row(
+        "ssl_certificate_cache",
+        HS,
+        Args::Between(1, 3),
+        "`off` (default), or `max=N [inactive=time] [valid=time]`: keeps certificates and keys whose \
+         names have variables.",
+        |scope, dir, _| {
+            let slot = &mut scope.drafts.ssl.keep_certificates;
+            values::once(slot, dir)?;
+            *slot = Some(varying::keep(dir)?);
+            Ok(())
+        },
+    ),
+    row(
         "ssl_session_cache",
         HS,
         Args::Between(1, 2),
@@ -170,11 +186,6 @@ pub static ROWS: &[Row<Scope>] = &[
     row("ssl_ocsp", HS, Args::Exactly(1), "Not supported yet: only `off` is accepted.", only_off),
     no_effect("ssl_buffer_size", HS, "No effect: records are as long as what there is to send."),
     no_effect("ssl_dhparam", HS, "No effect: there is no key exchange over finite fields."),
-    no_effect(
-        "ssl_certificate_cache",
-        HS,
-        "No effect: certificates are read with the configuration.",
-    ),
     no_effect("ssl_certificate_compression", HS, "No effect: certificates are sent as they are."),
     not_yet("ssl_session_ticket_key", HS),
     not_yet("ssl_ech_file", HS),

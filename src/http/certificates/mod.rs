@@ -1,12 +1,16 @@
 //! Owns the reading of certificates, keys, passwords and lists of what is revoked, wherever a
 //! directive names them: towards clients and towards upstreams.
 //!
-//! Must not keep what it reads; the record of the configuration has it for the workers.
+//! Must not keep what is read with the configuration, whose record has it for the workers.
+
+pub mod varying;
 
 use super::finish::Finish;
 use crate::conf::world::reason;
 use crate::conf::{Error, Word};
 use crate::tls::{Certificate, Trust, certificate};
+pub use varying::Varying;
+
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::SystemTime;
