@@ -58,6 +58,11 @@ enum Source {
 }
 
 impl Draft {
+    /// Whether anybody's word on the client is taken.
+    pub fn trusts(&self) -> bool {
+        self.from.is_some()
+    }
+
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer; from, source, recursive);
     }

@@ -29,6 +29,11 @@ pub struct Conf {
 }
 
 impl Draft {
+    /// Whether the page is asked for here.
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
     pub fn inherit(&mut self, outer: &Self) {
         self.outside = outer.on;
     }

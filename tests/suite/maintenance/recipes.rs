@@ -23,6 +23,20 @@ fn the_test_of_a_configuration_names_what_closes_nothing() {
 }
 
 #[test]
+fn the_test_of_a_configuration_names_what_is_forgotten() {
+    let text = "server { listen 127.0.0.1:%%port%%; maintenance_allow 8.8.8.8;
+        location = /healthz { return 204; } location / { proxy_pass http://127.0.0.1:1; } }";
+    let outcome = Setup::http(text).set("port", 1).check();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.messages);
+    for sentence in [
+        "[warn] no client has one of these addresses where this server listens",
+        "[warn] \"/healthz\" closes for maintenance as well",
+    ] {
+        assert!(outcome.messages.contains(sentence), "{}", outcome.messages);
+    }
+}
+
+#[test]
 fn a_rewrite_sends_orders_to_the_backend_under_another_name() {
     let origin = Origin::answering(OK);
     let text = "server { listen %%listen%%; \

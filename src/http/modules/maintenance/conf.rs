@@ -7,7 +7,7 @@ use super::bypass::{Bypass, WrittenBypass};
 use super::cors::Cors;
 use super::page::Page;
 use crate::conf::world::reason;
-use crate::conf::{Error, Word};
+use crate::conf::{Error, Span, Word};
 use crate::http::finish::Finish;
 use crate::http::modules::inherit;
 use crate::http::template::Template;
@@ -86,6 +86,7 @@ pub struct Draft {
     pub(super) status: Option<u16>,
     pub(super) retry_after: Option<RetryAfter>,
     pub(super) allow: Option<Vec<IpNet>>,
+    pub(super) allow_at: Option<Span>,
     pub(super) redirect: Option<WrittenRedirect>,
     pub(super) bypass: Option<WrittenCookie>,
     pub(super) header: Option<Word>,
@@ -138,6 +139,25 @@ impl Conf {
 }
 
 impl Draft {
+    /// Addresses that are let in, and where they are written.
+    pub fn allowed(&self) -> Option<(Span, &[IpNet])> {
+        Some((self.allow_at?, self.allow.as_deref()?))
+    }
+
+    /// Whether anything is said of what a closed door does, and this level is not exempt.
+    pub fn is_cared_for(&self) -> bool {
+        let joined = matches!(self.joined, Some(Joined::Switch(_)));
+        let said = self.page.is_some()
+            || self.assets.is_some()
+            || self.json.is_some()
+            || self.status.is_some()
+            || self.retry_after.is_some()
+            || self.allow.is_some()
+            || self.redirect.is_some()
+            || self.flag_file.is_some();
+        joined || (said && self.joined.is_none())
+    }
+
     pub fn inherit(&mut self, outer: &Self) {
         if let (Some(Joined::Off), None) = (&self.joined, &self.beside) {
             self.beside = match &outer.joined {
@@ -146,7 +166,7 @@ impl Draft {
             };
         }
         inherit!(self, outer;
-            joined, beside, page, assets, json, status, retry_after, allow, redirect, bypass, header,
+            joined, beside, page, assets, json, status, retry_after, allow, allow_at, redirect, bypass, header,
             flag_file, cors, websocket,
         );
     }

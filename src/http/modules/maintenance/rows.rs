@@ -213,6 +213,7 @@ fn retry_after(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Er
 }
 
 fn allow(scope: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
+    scope.drafts.maintenance.allow_at.get_or_insert(dir.arg(0).span);
     for word in &dir.args {
         let cidr = cidr::parse(&word.text).ok_or_else(|| invalid(word))?;
         if cidr.low_bits {

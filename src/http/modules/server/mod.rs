@@ -11,6 +11,7 @@ use crate::conf::{Args, Contexts, Directive, Env, Error, Row};
 use crate::http::draft::{Scope, no_effect, row};
 use crate::http::finish::Finish;
 use crate::http::vars::Variable;
+use crate::net::address::Host;
 
 pub use endpoints::endpoints;
 pub use names::{first_name, written_names};
@@ -30,6 +31,14 @@ impl Draft {
     /// Whether IPv4 clients may come over an IPv6 socket.
     pub fn is_dual_stack(&self) -> bool {
         self.listens.iter().any(|listen| listen.options.ipv6only == Some(false))
+    }
+
+    /// The hosts it listens on; `None` for a listener that is spoken to by proxies.
+    pub fn hosts(&self) -> impl Iterator<Item = Option<&Host>> {
+        self.listens.iter().map(|listen| {
+            let proxied = listen.protocols & protocols::PROXY_PROTOCOL != 0;
+            (!proxied).then_some(&listen.endpoint.host)
+        })
     }
 
     /// Whether a `listen` asks for HTTP/2.

@@ -1,6 +1,8 @@
-//! Owns warnings about recipes for closing a site that do not close it.
+//! Owns warnings about recipes for closing a site that do not close it, or close too much.
 //!
 //! Must not refuse anything: what is written means what it means in nginx.
+
+mod forgotten;
 
 use super::draft::{LocationDraft, Matcher, Scope};
 use super::modules::rewrite::{Closing, How};
@@ -11,7 +13,9 @@ const HELP: &str = "\"maintenance\" closes it: `proxyd ctl maintenance on`";
 
 /// Looks at all servers, when inheritance has been settled.
 pub fn run(http: &Scope, env: &mut Env) {
+    let mut told = Vec::new();
     for server in &http.servers {
+        forgotten::run(server, &mut told, env);
         let dual = server.drafts.server.is_dual_stack();
         for closing in server.drafts.rewrite.closings() {
             let selected = select(server, &closing.path);
