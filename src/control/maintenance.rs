@@ -232,11 +232,14 @@ pub struct Barrier {
     /// Cut off what is left after that time.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub kill: bool,
+    /// Cut off streams, if they are left after that time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kill_streams: bool,
 }
 
 impl Default for Barrier {
     fn default() -> Barrier {
-        Barrier { timeout_ms: 60_000, include_bypass: false, kill: false }
+        Barrier { timeout_ms: 60_000, include_bypass: false, kill: false, kill_streams: false }
     }
 }
 

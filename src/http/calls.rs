@@ -7,7 +7,7 @@
 use super::roster::{Entry, Roster};
 use crate::log::{ErrorLog, Level, counted};
 use crate::upstream::Group;
-use crate::zone::gates::{Class, Cuts};
+use crate::zone::gates::{Class, Cuts, Reach};
 use crate::zone::{Door, Switch};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -81,8 +81,8 @@ impl Calls {
 
     /// Looks for calls, and does what they say.
     pub fn obey(&self) {
-        for (switch, before, now) in self.note_cuts() {
-            self.cut(switch, before.all != now.all);
+        for (switch, reach) in self.note_cuts() {
+            self.cut(switch, reach);
         }
         let call = self.door.gates().renewals();
         if self.renewed.replace(call) != call {
@@ -90,25 +90,26 @@ impl Calls {
         }
     }
 
-    /// Takes note of the calls to cut something off: those that are new, with what was known before.
-    fn note_cuts(&self) -> Vec<(Switch, Cuts, Cuts)> {
+    /// Takes note of the calls to cut something off; those that are new.
+    fn note_cuts(&self) -> Vec<(Switch, Reach)> {
         let gates = self.door.gates();
         let mut known = self.cuts.borrow_mut();
         let mut new = Vec::new();
         for switch in gates.switches() {
             let now = gates.cuts(switch);
             let before = known.insert(switch, now).unwrap_or_default();
-            if now != before {
-                new.push((switch, before, now));
-            }
+            new.extend(now.since(&before).map(|reach| (switch, reach)));
         }
         new
     }
 
-    fn cut(&self, switch: Switch, bypass: bool) {
-        let meant =
-            |entry: &Entry| entry.switch == switch && (bypass || entry.class != Class::Bypass);
-        let cut = self.roster.cut(meant);
+    fn cut(&self, switch: Switch, reach: Reach) {
+        let reached = |entry: &Entry| match reach {
+            Reach::Streams => entry.class == Class::Stream,
+            Reach::Barred => entry.class != Class::Bypass,
+            Reach::All => true,
+        };
+        let cut = self.roster.cut(|entry| entry.switch == switch && reached(entry));
         if cut > 0 {
             let (name, requests) = (self.door.gates().name(switch), counted(cut, "request"));
             let text = format_args!("maintenance \"{name}\": {requests} cut off");

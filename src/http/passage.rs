@@ -14,6 +14,9 @@ use crate::zone::gates::Class;
 use std::fmt;
 use std::rc::Rc;
 
+/// The type of an answer without an end (HTML, section 9.2.5).
+const EVENTS: &[u8] = b"text/event-stream";
+
 /// What maintenance mode has made of a request; `$maintenance_action`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Action {
@@ -105,6 +108,15 @@ impl Guest {
         }
     }
 
+    /// The head of an answer of this type has come. Events come for as long as somebody listens, so
+    /// they are a stream; what asked for them and may change something counts as what it is.
+    pub fn is_answered_with(&mut self, kind: &[u8]) {
+        let events = kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS));
+        if let Some(passage) = self.passage.as_mut().filter(|passage| events && passage.reads) {
+            passage.upgrade();
+        }
+    }
+
     /// The upstream that was asked has failed. A read may be asked of another one, whose answer then
     /// settles it; what a write has done there nobody will learn.
     pub fn has_failed(&mut self) {
@@ -128,6 +140,8 @@ pub struct Passage {
     reads: bool,
     /// Something has been sent, and what came of it is not known.
     asked: bool,
+    /// It has no end of its own.
+    endless: bool,
 }
 
 impl fmt::Debug for Passage {
@@ -158,7 +172,8 @@ pub fn enter(req: &mut Request, method: Method) -> Result<(), Stop> {
     let entry = Entry::new(live.gate.switch(at), class, method, req.started, client).at(&req.uri);
     let place = live.gate.roster.add(entry);
     req.guest.action = action;
-    req.guest.passage = Some(Passage { live, at, class, place, reads, asked: false });
+    req.guest.passage =
+        Some(Passage { live, at, class, place, reads, asked: false, endless: false });
     Ok(())
 }
 
@@ -169,7 +184,7 @@ fn enter_closed(req: &Request, at: usize) -> Result<Action, Stop> {
 }
 
 impl Passage {
-    /// Whether the switch is closed now. What is under way then is not given up for a client's sake.
+    /// Whether the switch is closed now.
     pub fn is_closed(&self) -> bool {
         self.live.gate.is_closed(self.at)
     }
@@ -186,9 +201,16 @@ impl Passage {
         self.asked = false;
     }
 
+    /// Whether it is seen through although its client has gone: while the switch is closed somebody
+    /// waits to learn what comes of it.
+    pub fn outlasts_client(&self) -> bool {
+        self.is_closed() && !self.endless
+    }
+
     /// It is a stream from now on.
     pub fn upgrade(&mut self) {
         self.asked = false;
+        self.endless = true;
         if self.class != Class::Bypass {
             self.live.gate.upgrade(self.at, self.class);
             self.class = Class::Stream;

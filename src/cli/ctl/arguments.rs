@@ -49,7 +49,7 @@ struct Said {
 }
 
 /// The options with two dashes, and the verbs that they belong to.
-const LONG: [(&str, &[&str]); 12] = [
+const LONG: [(&str, &[&str]); 13] = [
     ("--all", &["on", "off", "revoke"]),
     ("--host", &["on", "off"]),
     ("--who", &["token"]),
@@ -62,6 +62,7 @@ const LONG: [(&str, &[&str]); 12] = [
     ("--timeout", &["barrier"]),
     ("--include-bypass", &["on", "barrier"]),
     ("--kill", &["on", "barrier"]),
+    ("--kill=streams", &["on", "barrier"]),
 ];
 
 impl Control {
@@ -145,6 +146,7 @@ impl Said {
             "--no-bypass" => self.change.no_bypass = true,
             "--include-bypass" => self.terms.include_bypass = true,
             "--kill" => self.terms.kill = true,
+            "--kill=streams" => self.terms.kill_streams = true,
             "--reason" => self.change.reason = value()?,
             "--host" => self.change.host = Some(value()?),
             "--who" => self.who = Some(value()?),
@@ -181,8 +183,8 @@ impl Said {
                 return Err(invalid(word));
             }
         }
-        let of_waiting =
-            ["--include-bypass", "--kill"].into_iter().find(|word| long.contains(word));
+        let of_waiting = ["--include-bypass", "--kill", "--kill=streams"];
+        let of_waiting = of_waiting.into_iter().find(|word| long.contains(word));
         if let Some(word) = of_waiting.filter(|_| verb == "on" && patience.is_none()) {
             return Err(invalid(word));
         }
@@ -250,7 +252,7 @@ Commands:
       --allow address        : let this address or network in as well; may be repeated
       --barrier time         : wait for so long until nothing is under way
       --include-bypass       : not even what was let in nevertheless
-      --kill                 : cut off what is left then
+      --kill, --kill=streams : cut off what is left then, or no more than streams
       --all                  : every switch
       --host name            : the switches that requests for this host meet
   maintenance off [name]     : let requests in again (--all, --host, --reason)
@@ -262,7 +264,7 @@ Commands:
   inflight [name]            : what is under way
   barrier [name]             : wait until nothing is under way through a closed switch
       --timeout time         : for so long (60s)
-      --include-bypass, --kill
+      --include-bypass, --kill, --kill=streams
   status, upgrade, rollback, reload : as with -s
 
 With every command: --json, and -p, -c, -g, -l, which say what server is meant.
@@ -300,7 +302,8 @@ mod tests {
             allow: vec!["10.0.0.0/8".into(), "::1".into()],
             ..Change::default()
         };
-        let terms = Barrier { timeout_ms: 1500, include_bypass: true, kill: true };
+        let terms =
+            Barrier { timeout_ms: 1500, include_bypass: true, kill: true, kill_streams: false };
         assert_eq!(parsed.command, Command::Close(change, Some(terms)));
         assert_eq!((parsed.name.as_deref(), parsed.json), (Some("shop"), true));
         assert_eq!(parsed.base.conf.as_deref(), Some("x".as_ref()));
@@ -320,6 +323,8 @@ mod tests {
         assert_eq!(command("barrier"), Command::Barrier(Barrier::default()));
         let terms = Barrier { timeout_ms: 0, ..Barrier::default() };
         assert_eq!(command("-lunix:/x barrier a --timeout 0"), Command::Barrier(terms));
+        let terms = Barrier { kill_streams: true, ..Barrier::default() };
+        assert_eq!(command("barrier --kill=streams"), Command::Barrier(terms));
         for help in ["", "help", "-h", "barrier -?"] {
             assert_eq!(command(help), Command::Help, "{help}");
         }
@@ -352,6 +357,8 @@ mod tests {
             ("maintenance on --all --host h", "invalid option: \"--all\""),
             ("maintenance token", "option \"token\" requires --who name"),
             ("maintenance off --who a", "invalid option: \"--who\""),
+            ("barrier --kill=writes", "invalid option: \"--kill=writes\""),
+            ("maintenance on --kill=streams", "invalid option: \"--kill=streams\""),
             ("maintenance on --kill", "invalid option: \"--kill\""),
             ("maintenance on --for", "option \"--for\" requires parameter"),
             ("maintenance on --for 5x", "invalid option: \"--for 5x\""),

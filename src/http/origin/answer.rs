@@ -226,7 +226,7 @@ impl Answer {
     /// closes is not given up, or nobody would know what came of it.
     pub fn outlasts_client(&self) -> bool {
         let passage = self.plan.as_ref().and_then(|plan| plan.passage.as_ref());
-        passage.is_some_and(Passage::is_closed)
+        passage.is_some_and(Passage::outlasts_client)
     }
 
     /// Reads the rest and throws it away.

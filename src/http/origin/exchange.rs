@@ -157,7 +157,7 @@ impl Exchange {
         }
         // While its switch is closed, somebody waits to learn what comes of it.
         let gone = !ask.ignore_abort && !sender.reads_client() && ask.source.client.poll_gone(cx);
-        if gone && !ask.passage.is_some_and(Passage::is_closed) {
+        if gone && !ask.passage.is_some_and(Passage::outlasts_client) {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         Poll::Pending

@@ -14,7 +14,7 @@ use super::{Master, sweep};
 use crate::control::Ask;
 use crate::control::maintenance::{Barrier, Counts, Inflight, Proof, Refusal};
 use crate::master::zones::Zone;
-use crate::zone::gates::{Gates, State};
+use crate::zone::gates::{Gates, Reach, State};
 use crate::zone::{Counters, Switch};
 
 /// From one look to the next: at first, and at last.
@@ -112,15 +112,19 @@ impl Master {
 impl Watch {
     async fn wait(self) -> Result<Proof, Refusal> {
         let patience = Duration::from_millis(self.terms.timeout_ms).min(LONGEST);
-        let (mut found, mut clear) = self.wait_for(self.begun + patience).await?;
+        let meant = |found| self.meant(found);
+        let mut found = self.wait_for(self.begun + patience, meant).await?;
         let mut cut = 0;
-        if !clear && self.terms.kill {
-            let before = self.meant(found);
-            self.gates.cut(self.switch, self.terms.include_bypass);
+        if let Some(reach) = self.reach().filter(|_| meant(found) > 0) {
+            let reached =
+                |found: Counts| if reach == Reach::Streams { found.stream } else { meant(found) };
+            let before = reached(found);
+            self.gates.cut(self.switch, reach);
             self.hurry().await;
-            (found, clear) = self.wait_for(Instant::now() + CUTTING).await?;
-            cut = before.saturating_sub(self.meant(found));
+            found = self.wait_for(Instant::now() + CUTTING, reached).await?;
+            cut = before.saturating_sub(reached(found));
         }
+        let clear = meant(found) == 0;
         let renewal = if clear { self.renew().await } else { Renewal::default() };
         let left = if clear { None } else { self.left().await };
         let proof = self.proof(found, clear, cut, left);
@@ -151,17 +155,31 @@ impl Watch {
         let _ = self.asks.send(Ask::Hurry).await;
     }
 
-    /// Waits until it is clear or the time is over; what is counted then.
-    async fn wait_for(&self, end: Instant) -> Result<(Counts, bool), Refusal> {
+    /// What is to be cut off if it does not end in time.
+    fn reach(&self) -> Option<Reach> {
+        let Barrier { kill, kill_streams, include_bypass, .. } = self.terms;
+        match (kill, kill_streams) {
+            (true, _) if include_bypass => Some(Reach::All),
+            (true, _) => Some(Reach::Barred),
+            (false, true) => Some(Reach::Streams),
+            (false, false) => None,
+        }
+    }
+
+    /// Waits until nothing is left of what `left` counts, or the time is over; what is counted then.
+    async fn wait_for(
+        &self,
+        end: Instant,
+        left: impl Fn(Counts) -> u64,
+    ) -> Result<Counts, Refusal> {
         let (mut pause, mut swept) = (SOON, None);
         loop {
             // In this order: what is counted after the closing was seen is all there is.
             let now = Instant::now();
             let found = counts(self.gates.inflight(self.switch));
             self.is_still_closed()?;
-            let clear = self.meant(found) == 0;
-            if clear || now >= end {
-                return Ok((found, clear));
+            if left(found) == 0 || now >= end {
+                return Ok(found);
             }
             if swept.is_none_or(|at| now >= at + SWEEP) {
                 // Workers whose master is dead as well are buried by nobody else.

@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Door, Gates, MAX_SLOTS, Switch};
 
-/// In a switch's record: how often it was called to cut off what is under way through it, without
-/// and with what was let in although it is closed.
-const CUT: usize = 3;
-const CUT_ALL: usize = 4;
 /// In the first switch's record: how often it was called to part with connections.
-const RENEW: usize = 5;
+const RENEW: usize = 3;
+/// In each switch's record: how often it was called to cut off what is under way through it; a word
+/// for each [`Reach`].
+const CUTS: usize = 4;
 
 // A worker's own, after what it counts at the first switch.
 /// Whether it looks for calls.
@@ -24,27 +23,41 @@ const RENEWED: usize = 6;
 /// How many it has parted with, ever.
 const PARTED: usize = 7;
 
-/// How often it was called to cut off what is under way through a switch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cuts {
+/// What is to be cut off of what is under way through a switch. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// What has no end of its own.
+    Streams = 0,
     /// What the switch would have kept out.
-    pub barred: u64,
-    /// Everything.
-    pub all: u64,
+    Barred = 1,
+    /// What was let in as well.
+    All = 2,
+}
+
+const REACHES: [Reach; 3] = [Reach::Streams, Reach::Barred, Reach::All];
+
+/// How often it was called to cut off what is under way through a switch, for each reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cuts([u64; REACHES.len()]);
+
+impl Cuts {
+    /// The farthest of the calls that have come since.
+    pub fn since(&self, before: &Cuts) -> Option<Reach> {
+        let new = |reach: &Reach| self.0[*reach as usize] != before.0[*reach as usize];
+        REACHES.into_iter().rfind(new)
+    }
 }
 
 impl Gates {
     /// Calls on all workers to cut off what is under way through a switch.
-    pub fn cut(&self, switch: Switch, bypass: bool) {
-        let word = if bypass { CUT_ALL } else { CUT };
-        self.record(switch)[word].fetch_add(1, Ordering::SeqCst);
+    pub fn cut(&self, switch: Switch, reach: Reach) {
+        self.record(switch)[CUTS + reach as usize].fetch_add(1, Ordering::SeqCst);
     }
 
     /// The calls of that kind so far.
     pub fn cuts(&self, switch: Switch) -> Cuts {
-        let [barred, all] =
-            [CUT, CUT_ALL].map(|word| self.record(switch)[word].load(Ordering::SeqCst));
-        Cuts { barred, all }
+        let count = |reach| self.record(switch)[CUTS + reach as usize].load(Ordering::SeqCst);
+        Cuts(REACHES.map(count))
     }
 
     /// Calls on all workers to use no connection to a server behind any more that is open by now.
@@ -146,10 +159,15 @@ mod tests {
     fn each_switch_has_its_own_cuts() {
         let gates = Gates::create().unwrap().1;
         let shop = gates.switch("shop").unwrap();
-        gates.cut(shop, false);
-        gates.cut(shop, true);
-        gates.cut(shop, true);
-        assert_eq!(gates.cuts(shop), Cuts { barred: 1, all: 2 });
+        let before = gates.cuts(shop);
+        assert_eq!(before.since(&before), None);
+        gates.cut(shop, Reach::All);
+        gates.cut(shop, Reach::Streams);
+        let after = gates.cuts(shop);
+        assert_eq!(after.since(&before), Some(Reach::All));
+        gates.cut(shop, Reach::Barred);
+        gates.cut(shop, Reach::Streams);
+        assert_eq!(gates.cuts(shop).since(&after), Some(Reach::Barred));
         assert_eq!(gates.cuts(gates.default_switch()), Cuts::default());
         assert_eq!(gates.switches().collect::<Vec<_>>(), [gates.default_switch(), shop]);
     }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use super::Zone;
 use super::counters::MAX_SLOTS;
 
-pub use call::Cuts;
+pub use call::{Cuts, Reach};
 pub use door::{Class, Door};
 pub use order::{MAX_ALLOWED, MAX_REASON, Order, State};
 
@@ -34,7 +34,7 @@ pub const DEFAULT: &str = "default";
 const LAYOUT: u64 = u64::from_be_bytes(*b"\0\0gat\0\0\x01");
 
 // A switch's record: what names it, its state, and two places for an order, of which one is in use.
-// Words 3 to 5 are of `call`, as are those after UNKNOWN in a worker's counts at the first switch.
+// Words 3 to 6 are of `call`, as are those after UNKNOWN in a worker's counts at the first switch.
 /// Hash of the name; 0 in a free record.
 const HASH: usize = 0;
 /// State, flags and epoch in one word, as `Order::word` makes it.

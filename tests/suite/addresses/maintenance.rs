@@ -34,6 +34,19 @@ fn a_forged_address_does_not_pass_and_a_true_one_does() {
     assert_eq!(forwarded(&server, "X-Forwarded-For: 192.0.2.1, 10.0.0.7\r\n"), 200);
     assert_eq!(forwarded(&server, "X-Forwarded-For: 2001:db8::5\r\n"), 200);
     assert_eq!(forwarded(&server, "X-Forwarded-For: ::ffff:192.0.2.1\r\n"), 200);
+    // A network of IPv6 from its first address to its last, and no further.
+    for (address, status) in [
+        ("2001:db8::", 200),
+        ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", 200),
+        ("2001:db9::", 503),
+        ("2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", 503),
+    ] {
+        assert_eq!(
+            forwarded(&server, &format!("X-Forwarded-For: {address}\r\n")),
+            status,
+            "{address}"
+        );
+    }
     // What stands left of an address that is not trusted was written by whoever is there.
     assert_eq!(forwarded(&server, "X-Forwarded-For: 192.0.2.1, 198.51.100.7\r\n"), 503);
     assert_eq!(
@@ -42,7 +55,7 @@ fn a_forged_address_does_not_pass_and_a_true_one_does() {
     );
     assert_eq!(forwarded(&server, "X-Forwarded-For: 192.0.2.1, nonsense\r\n"), 503);
     assert_eq!(forwarded(&server, "X-Real-IP: 192.0.2.1\r\n"), 503);
-    assert_eq!(origin.connections(), 4);
+    assert_eq!(origin.connections(), 6);
 }
 
 #[test]

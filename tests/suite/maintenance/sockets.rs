@@ -3,10 +3,10 @@
 use std::slice;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{barrier, close, fetch, inflight, order, proxy};
-use crate::support::{DEADLINE, End, Frame, Origin, Server, WebSocket, echo, still_there};
+use crate::support::{Client, DEADLINE, End, Frame, Origin, Server, WebSocket, echo, still_there};
 
 const RESTART: [u8; 2] = 1012_u16.to_be_bytes();
 
@@ -102,4 +102,51 @@ fn opened_again_in_time_nothing_ends() {
         super::open(&server);
         still_there(slice::from_mut(&mut socket));
     }
+}
+
+const EVENTS: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n";
+
+/// Somebody who listens to events, on a server behind that ends nothing by itself.
+fn listener() -> (Origin, Server, Client) {
+    let origin = Origin::new(|peer| {
+        if peer.request().is_some_and(|request| request.starts_with(b"GET /events ")) {
+            peer.send(EVENTS);
+        }
+        peer.wait_for_end();
+    });
+    let server = proxy(&origin, "proxy_buffering off;");
+    let mut client = server.client();
+    client.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response_head().status, 200);
+    (origin, server, client)
+}
+
+#[test]
+fn events_are_a_stream_and_end_with_their_listener() {
+    let (_origin, server, client) = listener();
+    assert_eq!(inflight(&server)["stream"], json!(1));
+    close(&server);
+    let proof = barrier(&server, 200);
+    assert_eq!((&proof["timed_out"], &proof["inflight"]["stream"]), (&json!(true), &json!(1)));
+    drop(client);
+    assert_eq!(barrier(&server, 5000)["clean"], true);
+}
+
+#[test]
+fn streams_alone_can_be_cut_off() {
+    let (origin, server, mut client) = listener();
+    let mut writer = server.client();
+    writer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+    origin.received();
+    assert!(origin.received().starts_with("POST "), "it has come");
+    close(&server);
+    let terms = json!({ "timeout_ms": 0, "kill_streams": true }).to_string();
+    let (status, lines) = server.ask_control("POST", "/1/proxyd/barrier/default", &terms);
+    let proof: Value = serde_json::from_str(&lines.rest()).expect("a document");
+    assert_eq!((status, &proof["cut"], &proof["timed_out"]), (200, &json!(1), &json!(true)));
+    let left = &proof["inflight"];
+    assert_eq!((&left["stream"], &left["write"]), (&json!(0), &json!(1)), "{proof}");
+    let end = String::from_utf8_lossy(&client.read_to_end()).into_owned();
+    assert!(end.contains("data: 1"), "{end}");
 }

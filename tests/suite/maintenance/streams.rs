@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{OK, barrier, close, inflight, kill, open, setup};
-use crate::support::Held;
-use crate::support::h2::{CANCEL, H2};
+use crate::support::h2::{CANCEL, H2, HEADERS};
+use crate::support::{Held, Origin};
 
 #[test]
 fn a_connection_from_before_does_not_pass() {
@@ -68,4 +68,19 @@ fn one_that_does_not_end_is_cut_off_alone() {
     let other = h2.get("/free");
     assert_eq!(h2.answer(other).status, 204);
     held.answer(OK);
+}
+
+/// As a gRPC client sends it: the answer is one frame that is head and trailers at once.
+#[test]
+fn a_call_of_grpc_is_told_that_it_is_unavailable() {
+    let origin = Origin::answering(OK);
+    let server = setup(&origin, "http2 on;").start();
+    close(&server);
+    let mut h2 = H2::connect(server.address());
+    let fields = [("content-type", "application/grpc"), ("te", "trailers")];
+    let call = h2.request("POST", "/pkg.Service/Call", &fields, false);
+    h2.data(call, b"\0\0\0\0\0", true);
+    let head = h2.next_of(HEADERS);
+    assert!(head.stream == call && head.ends_stream(), "{head:?}");
+    assert_eq!(origin.connections(), 0);
 }

@@ -122,8 +122,29 @@ fn workers_that_drain_obey_as_well() {
     change_without_waiting(&daemon);
     on(&daemon);
     assert_ne!(super::worker(&daemon), old);
+    assert_eq!(client.send(super::REQUEST).response().status, 503);
     assert_eq!(begun.send("Host: localhost\r\n\r\n").response().status, 503);
     off(&daemon);
+}
+
+/// Likewise where a reload needs other processes: here one more.
+#[test]
+fn workers_that_a_reload_has_replaced_obey_as_well() {
+    if is_reference() {
+        return;
+    }
+    let origin = Origin::answering(OK);
+    let mut daemon = setup(1, &origin, "").start_daemon();
+    let mut client = daemon.client();
+    assert_eq!(client.send(super::REQUEST).response().status, 200);
+    let old = super::worker(&daemon);
+    daemon.configure_main(&text(2, &origin, ""));
+    assert_eq!(daemon.command(&["-s", "reload"]).0, Some(0));
+    on(&daemon);
+    assert_ne!(super::worker(&daemon), old);
+    let answer = client.send(super::REQUEST).response();
+    assert_eq!((answer.status, answer.header("Connection")), (503, Some("close")));
+    assert_eq!(origin.connections(), 1);
 }
 
 fn change_without_waiting(site: &Site) {

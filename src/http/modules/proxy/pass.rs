@@ -313,6 +313,7 @@ impl Course<'_> {
         let snapshot = req.snapshot.clone();
         let teaches = self.affinity(&snapshot).is_some_and(Affinity::learns);
         let id = teaches.then(|| on.peer.id().to_owned());
+        req.guest.is_answered_with(reply.head.headers.get(Name::ContentType).unwrap_or_default());
         let keep = !reply.http09 && !reply.head.closes() && status != 101;
         let plan = Plan {
             length,
