@@ -4,6 +4,7 @@
 //! Must not know requests or HTTP's grammar; `conn*` speaks the protocol.
 
 use super::io::{self as stream_io, Deadline};
+use super::spare::Buffer;
 use crate::net::proxy_protocol::Header;
 use crate::net::{Address, Idle, Peer, Stream};
 use crate::tls::Session;
@@ -55,7 +56,7 @@ pub struct Client {
     local: OnceCell<Address>,
     pub stream: RefCell<Stream>,
     /// Bytes read from the socket and not yet consumed: a head, a body, the next request.
-    pub input: RefCell<Vec<u8>>,
+    pub input: RefCell<Buffer>,
     /// All bytes written to the socket.
     pub sent: Cell<u64>,
     /// Requests begun on this connection, this one included; `$connection_requests`.
@@ -88,7 +89,7 @@ impl Client {
             bound,
             local: OnceCell::new(),
             stream: RefCell::new(stream),
-            input: RefCell::new(Vec::new()),
+            input: RefCell::default(),
             sent: Cell::new(0),
             requests: Cell::new(0),
             pipelined: Cell::new(false),

@@ -1,6 +1,7 @@
 //! Header fields of one message: spelling and order kept, known names resolved to small ids once.
 //! Owns no parsing and no policy; a value here is any bytes, checked by whoever read or made it.
 
+use super::spare::Spare;
 use std::ops::Range;
 
 /// Declares `Name`, its canonical spellings, and their number.
@@ -175,14 +176,41 @@ pub struct Headers {
     present: u128,
 }
 
+/// Room for the fields of most messages, and for their bytes.
+const FIELDS: usize = 24;
+const BYTES: usize = 1024;
+
+thread_local! {
+    /// The memory of messages that are gone.
+    static SPARE: Spare<(Vec<u8>, Vec<Entry>)> = const { Spare::new() };
+}
+
+impl Drop for Headers {
+    /// Leaves its memory to another message, unless it has none or uncommonly much.
+    fn drop(&mut self) {
+        if self.entries.capacity() == 0 || self.bytes.capacity() > 16 * BYTES {
+            return;
+        }
+        self.clear();
+        let memory = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries));
+        // A thread that ends has no more use for it.
+        let _ = SPARE.try_with(|spare| spare.keep(memory));
+    }
+}
+
 impl Headers {
     pub const fn new() -> Self {
         Self { bytes: Vec::new(), entries: Vec::new(), present: 0 }
     }
 
-    /// Room for `fields` fields of `bytes` bytes of names and values together.
-    pub fn with_capacity(fields: usize, bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), entries: Vec::with_capacity(fields), present: 0 }
+    /// Gets memory for the first field.
+    #[inline(never)]
+    fn make_room(&mut self) {
+        let spare = SPARE.try_with(Spare::take).ok().flatten();
+        let room = || (Vec::with_capacity(BYTES), Vec::with_capacity(FIELDS));
+        let (mut bytes, entries) = spare.unwrap_or_else(room);
+        bytes.append(&mut self.bytes);
+        (self.bytes, self.entries) = (bytes, entries);
     }
 
     /// Forgets all fields and keeps the memory.
@@ -216,6 +244,9 @@ impl Headers {
     }
 
     fn push_as(&mut self, id: Name, name: &[u8], value: &[u8]) {
+        if self.entries.capacity() == 0 {
+            self.make_room();
+        }
         let name_at = self.bytes.len();
         // The separator is stored too, so that `write_to` copies a field in one piece.
         self.bytes.extend_from_slice(name);
@@ -227,6 +258,9 @@ impl Headers {
 
     /// Notes a field whose bytes are, or with `adopt` will be, in the buffer at these places.
     pub(crate) fn insert(&mut self, id: Name, name: Range<usize>, value: Range<usize>) {
+        if self.entries.capacity() == 0 {
+            self.make_room();
+        }
         if id != Name::Other {
             self.present |= id.bit();
         }

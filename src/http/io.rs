@@ -2,6 +2,7 @@
 //!
 //! Must not know HTTP, and must never hold a borrow over a wait.
 
+use super::spare::{Buffer, Spare};
 use crate::net::Stream;
 use bytes::BufMut;
 use std::cell::RefCell;
@@ -17,27 +18,61 @@ use tokio::time::{Instant, Sleep};
 pub struct Deadline {
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The timer counts from the wait that is going on.
+    running: bool,
+}
+
+/// Some 30 years: no clock is asked for a time beyond its end.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
+thread_local! {
+    /// Timers of waits that are over. They go on running: to set one to a later time is a single
+    /// store, where making and ending one takes the runtime's lock twice. One that runs out here wakes
+    /// a task for nothing, once.
+    static TIMERS: Spare<Pin<Box<Sleep>>> = const { Spare::new() };
 }
 
 impl Deadline {
     /// Runs out `limit` after the first wait begins.
     pub fn after(limit: Duration) -> Self {
-        Self { limit, timer: None }
+        Self { limit, timer: None, running: false }
     }
 
     /// Starts over, as after progress.
     pub fn restart(&mut self) {
-        if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(Instant::now() + self.limit);
-        }
+        self.running = false;
     }
 
     /// Ready with `TimedOut` when the time is over.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let limit = self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let at = || Instant::now() + self.limit.min(FOR_EVER);
+        let timer = match &mut self.timer {
+            Some(timer) => {
+                if !self.running {
+                    timer.as_mut().reset(at());
+                }
+                timer
+            }
+            none => {
+                let spare = TIMERS.with(Spare::take).map(|mut timer| {
+                    timer.as_mut().reset(at());
+                    timer
+                });
+                none.insert(spare.unwrap_or_else(|| Box::pin(tokio::time::sleep_until(at()))))
+            }
+        };
+        self.running = true;
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            // A thread that ends has no more use for it.
+            let _ = TIMERS.try_with(|spare| spare.keep(timer));
+        }
     }
 }
 
@@ -62,7 +97,7 @@ pub fn poll_read(
 /// Reads once, waiting until the deadline.
 pub async fn read(
     stream: &RefCell<Stream>,
-    buf: &RefCell<Vec<u8>>,
+    buf: &RefCell<Buffer>,
     room: usize,
     mut deadline: Deadline,
 ) -> io::Result<usize> {

@@ -55,6 +55,7 @@ pub mod service;
 pub mod size;
 pub mod slots;
 pub mod snapshot;
+mod spare;
 pub mod spool;
 pub mod static_file;
 pub mod subrequest;

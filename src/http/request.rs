@@ -17,6 +17,7 @@ use super::reply::Reply;
 use super::request_body::RequestBody;
 use super::slots::Slots;
 use super::snapshot::{Location, Server, Snapshot};
+use super::spare::Spare;
 use super::subrequest;
 use super::zones::Limited;
 use crate::conf::values;
@@ -179,15 +180,16 @@ impl Request {
     /// A request of which nothing is known but its connection.
     pub fn new(start: Start) -> Self {
         let slots = Slots::new(start.snapshot.slots);
+        let memory = SPARE.with(Spare::take).unwrap_or_default();
         Self {
             sent_before: start.client.sent.get(),
             client: start.client,
             snapshot: start.snapshot,
             live: start.live,
             real: None,
-            head: RequestHead::default(),
-            uri: Vec::new(),
-            args: Vec::new(),
+            head: memory.head,
+            uri: memory.uri,
+            args: memory.args,
             uri_unchanged: false,
             valid_location: true,
             sub: None,
@@ -204,7 +206,7 @@ impl Request {
             depth: Cell::new(0),
             body: RequestBody::default(),
             reply: Reply::default(),
-            tries: Vec::new(),
+            tries: memory.tries,
             begin_list: false,
             upstream_headers: Headers::new(),
             guest: Guest::default(),
@@ -213,7 +215,7 @@ impl Request {
             writing: false,
             asking: false,
             session: None,
-            upstream_target: Vec::new(),
+            upstream_target: memory.target,
             origin: None,
             keepalive: false,
             limit_rate: None,
@@ -230,7 +232,8 @@ impl Request {
     pub fn take_target(&mut self) {
         self.method = self.head.method;
         self.uri.clone_from(&self.head.uri.path);
-        self.args = self.head.args().to_vec();
+        self.args.clear();
+        self.args.extend_from_slice(self.head.args());
         self.uri_unchanged = self.head.target_is_valid();
     }
 
@@ -349,8 +352,48 @@ impl Drop for Request {
         }
         let gauge = if self.writing { Gauge::Writing } else { Gauge::Reading };
         self.live.counters.leave(gauge);
+        // A thread that ends has no more use for it.
+        let _ = SPARE.try_with(|spare| spare.keep(self.leave()));
     }
 }
+
+/// What a request needs memory for, and leaves to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    head: RequestHead,
+    uri: Vec<u8>,
+    args: Vec<u8>,
+    target: Vec<u8>,
+    tries: Vec<Try>,
+}
+
+thread_local! {
+    static SPARE: Spare<Memory> = const { Spare::new() };
+}
+
+impl Request {
+    /// Its memory, emptied; uncommonly long parts are not kept.
+    fn leave(&mut self) -> Memory {
+        let emptied = |bytes: &mut Vec<u8>| {
+            let mut bytes = std::mem::take(bytes);
+            bytes.clear();
+            if bytes.capacity() > LONG { Vec::new() } else { bytes }
+        };
+        let (uri, args) = (emptied(&mut self.uri), emptied(&mut self.args));
+        let target = emptied(&mut self.upstream_target);
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        if head.line.capacity() > LONG {
+            head = RequestHead::default();
+        }
+        let mut tries = std::mem::take(&mut self.tries);
+        tries.clear();
+        Memory { head, uri, args, target, tries }
+    }
+}
+
+/// Bytes of a part that is too long to be kept for another request.
+const LONG: usize = 4096;
 
 /// What nginx appends to a line about a request: `, client: …, server: …, request: "…", host: "…"`.
 struct About<'a>(&'a Request);

@@ -62,7 +62,6 @@ pub struct Service {
     pub(super) drain_begins: Notify,
     /// Wakes `drained`, and an accept loop that waits for room.
     connection_ends: Notify,
-    buffers: RefCell<Vec<Vec<u8>>>,
     /// Health checks of the configuration in force.
     checks: RefCell<JoinSet<()>>,
 }
@@ -81,7 +80,6 @@ impl Service {
             unwanted: Cell::new(false),
             drain_begins: Notify::new(),
             connection_ends: Notify::new(),
-            buffers: RefCell::default(),
             checks: RefCell::default(),
         })
     }
@@ -162,20 +160,6 @@ impl Service {
                 let spread = REPLACED_IDLE / 2 + REPLACED_IDLE / 16 * share;
                 keepalive.min(spread).max(least.min(keepalive))
             }
-        }
-    }
-
-    /// A read buffer; give it back with `recycle`.
-    pub(super) fn buffer(&self) -> Vec<u8> {
-        self.buffers.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Takes a buffer back, unless it has grown large.
-    pub(super) fn recycle(&self, mut buffer: Vec<u8>) {
-        let mut buffers = self.buffers.borrow_mut();
-        if buffer.capacity() > 0 && buffer.capacity() <= 64 * 1024 && buffers.len() < 64 {
-            buffer.clear();
-            buffers.push(buffer);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::http::client::{Client, Doing};
 use crate::http::io::{self as stream_io, Deadline};
 use crate::http::modules::connection::Conf;
 use crate::http::service::GRACE;
+use crate::http::spare::Buffer;
 use crate::net::Stream;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ pub async fn both(client: &Client, upstream: &RefCell<Stream>) {
 /// Sends FIN, then reads until the other side ends as well or takes too long for that.
 async fn drain(
     stream: &RefCell<Stream>,
-    input: &RefCell<Vec<u8>>,
+    input: &RefCell<Buffer>,
     whole: Duration,
     silence: Duration,
 ) {

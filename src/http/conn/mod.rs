@@ -20,6 +20,7 @@ use super::modules::{access_log, connection};
 use super::pipeline::{self, Verdict};
 use super::request::{Request, Try};
 use super::service::Service;
+use super::spare::Buffer;
 use crate::log::Level;
 use crate::net::Idle as Quiet;
 use crate::zone::{Gauge, Total};
@@ -153,7 +154,7 @@ pub(super) struct Idle(Rc<super::live::Live>);
 
 impl Idle {
     fn enter(service: &Service, client: &Client) -> Self {
-        service.recycle(client.input.take());
+        drop(client.input.take());
         Self::enter_with_input(service)
     }
 
@@ -176,7 +177,7 @@ async fn exchange(service: &Rc<Service>, client: &Rc<Client>) -> After {
     client.pipelined.set(client.requests.get() > 0 && !client.input.borrow().is_empty());
     let mut req = begin::request(service, client);
     if client.input.borrow().capacity() == 0 {
-        client.input.replace(service.buffer());
+        client.input.replace(Buffer::spare());
     }
     let after = client.unless_cut(respond(service, &mut req)).await.unwrap_or(After::Cut);
     match after {
@@ -224,9 +225,9 @@ async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> A
     if service.draining().is_some() || (req.body.wants_continue && !req.body.is_read()) {
         req.keepalive = false;
     }
-    let mut out = service.buffer();
+    let mut out = Buffer::spare();
     let sent = pump::send(req, &mut out).await;
-    service.recycle(out);
+    drop(out);
     if req.reply.status == 101 && sent.is_ok() {
         return After::Tunnel;
     }

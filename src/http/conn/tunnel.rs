@@ -24,7 +24,7 @@ pub async fn run(req: &mut Request) -> Option<Tunnel> {
     let Body::Upstream(answer) = std::mem::take(&mut req.reply.body) else { return None };
     let tunnel = answer.into_tunnel()?;
     let client = req.client.clone();
-    let mut up = Way { out: client.input.take(), ..Way::default() };
+    let mut up = Way { out: std::mem::take(&mut *client.input.borrow_mut()), ..Way::default() };
     let mut down = Way { out: tunnel.first.clone(), ..Way::default() };
     let mut deadline = Deadline::after(tunnel.timeout);
     let mut farewell = Farewell::new(req);

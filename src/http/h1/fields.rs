@@ -143,18 +143,17 @@ impl Fields {
     }
 
     fn name(&mut self, buf: &[u8], rules: Rules) -> Result<Found, BadByte> {
-        let rest = buf.get(self.at..).unwrap_or_default();
+        let mut at = self.at;
         let mut seen = 0;
-        let mut length = rest.len();
-        for (at, &byte) in rest.iter().enumerate() {
+        while let Some(&byte) = buf.get(at) {
             let class = classify(byte);
             if class == class::STOP {
-                length = at;
                 break;
             }
             seen |= class;
+            at += 1;
         }
-        self.at += length;
+        self.at = at;
         self.odd |= seen & class::ODD != 0 || (seen & class::UNDERSCORE != 0 && !rules.underscores);
         if rules.upstream && buf.get(self.line..).is_some_and(|line| line.starts_with(b"HTTP/")) {
             self.state = State::Ignored;

@@ -14,6 +14,7 @@ use crate::http::pipeline::{self, Verdict};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::http::service::Service;
+use crate::http::spare::Buffer;
 use crate::log::Level;
 use crate::zone::Total;
 use h2::Reason;
@@ -41,7 +42,7 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>, channel: &Channel
     .await;
     let mut req = begin::request(service, client);
     let done = {
-        let mut work = pin!(respond(service, &mut req, channel, asked));
+        let mut work = pin!(respond(&mut req, channel, asked));
         poll_fn(|cx| {
             if client.is_cut() {
                 return Poll::Ready(false);
@@ -59,7 +60,7 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>, channel: &Channel
     }
 }
 
-async fn respond(service: &Rc<Service>, req: &mut Request, channel: &Channel, asked: Asked) {
+async fn respond(req: &mut Request, channel: &Channel, asked: Asked) {
     req.live.counters.count(Total::Requests);
     let verdict = match enter(req, &asked) {
         Ok(()) => match begin::refused_for_tls(req) {
@@ -79,9 +80,9 @@ async fn respond(service: &Rc<Service>, req: &mut Request, channel: &Channel, as
     if failed_here(req) {
         req.live.counters.count(Total::Failed);
     }
-    let mut out = service.buffer();
+    let mut out = Buffer::spare();
     let sent = send(req, channel, &mut out).await;
-    service.recycle(out);
+    drop(out);
     access_log::run(req);
     if sent.is_err() {
         channel.reset(Reason::INTERNAL_ERROR);

@@ -7,6 +7,7 @@ use crate::http::h1::response::{self, ResponseHead, ResponseParser};
 use crate::http::io::{self as stream_io, Deadline};
 use crate::http::passage::Passage;
 use crate::http::request_body::BodyError;
+use crate::http::spare::Buffer;
 use crate::net::Stream;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -65,7 +66,7 @@ pub struct Reply {
 pub struct Exchange {
     pub stream: RefCell<Stream>,
     /// Bytes read and not used.
-    pub input: Vec<u8>,
+    pub input: Buffer,
     /// How much of `input` has been used: moving the rest to the front would cost a copy.
     pub used: usize,
     /// The last read filled its buffer: more is likely to wait behind it.
@@ -83,7 +84,7 @@ impl Exchange {
     pub fn new(stream: Stream) -> Self {
         Self {
             stream: RefCell::new(stream),
-            input: Vec::new(),
+            input: Buffer::spare(),
             used: 0,
             gushes: false,
             sent: 0,
