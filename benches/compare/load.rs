@@ -1,10 +1,11 @@
-//! Owns the clients: a closed loop of keep-alive connections (our own, or wrk's), and connections
-//! that stay idle. Every answer is checked; a wrong one ends the run.
+//! Owns the clients: connections that ask as soon as they can or at a rate (our own, or wrk's), and
+//! connections that stay idle. Every answer is checked; a wrong one ends the run.
 
-use crate::{Outcome, origin, process, subject};
+use crate::workload::Workload;
+use crate::{Outcome, process, subject};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::UsageWho;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,22 +24,17 @@ pub struct Seen {
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
     pub proxy: SocketAddr,
-    pub path: &'static str,
-    /// Bytes of body in each answer.
-    pub body: usize,
+    pub load: Workload,
     pub connections: usize,
     pub duration: Duration,
+    /// Requests a second in all, at equal distances; otherwise each connection asks as soon as it can.
+    pub rate: Option<f64>,
 }
 
 impl Work {
     /// The small answer, without a duration: for `idle`.
     pub fn small(proxy: SocketAddr, connections: usize) -> Self {
-        let (path, body) = ("/small", origin::SMALL);
-        Self { proxy, path, body, connections, duration: Duration::ZERO }
-    }
-
-    fn request(&self) -> String {
-        format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", self.path, self.proxy)
+        Self { proxy, load: Workload::small(), connections, duration: Duration::ZERO, rate: None }
     }
 }
 
@@ -48,7 +44,7 @@ pub fn wrk(program: &Path, work: &Work) -> Outcome<Seen> {
     let output = subject::leashed(program)?
         .args(["--latency", "-t1", &format!("-c{}", work.connections)])
         .arg(format!("-d{}s", work.duration.as_secs().max(1)))
-        .arg(format!("http://{}{}", work.proxy, work.path))
+        .arg(format!("http://{}{}", work.proxy, work.load.path))
         .output()?;
     let cpu = process::usage(UsageWho::RUSAGE_CHILDREN)?.saturating_sub(before);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -84,13 +80,17 @@ fn wrk_time(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(digits.parse::<f64>().ok()? * unit).ok()
 }
 
-/// One connection of our own closed loop.
+/// A connection of ours.
 struct Conn {
     stream: TcpStream,
-    /// The head of an answer until it is complete.
+    /// What of the request has gone.
+    written: usize,
+    /// The answer's head, until it is complete.
     head: Vec<u8>,
     /// Bytes of body still to come.
     left: usize,
+    /// An answer is awaited.
+    busy: bool,
     asked: Instant,
 }
 
@@ -98,19 +98,36 @@ impl Conn {
     fn open(proxy: SocketAddr) -> Outcome<Self> {
         let stream = TcpStream::connect(proxy)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, head: Vec::new(), left: 0, asked: Instant::now() })
+        let asked = Instant::now();
+        Ok(Self { stream, written: 0, head: Vec::new(), left: 0, busy: false, asked })
     }
 
-    fn ask(&mut self, request: &str) -> Outcome<()> {
-        self.asked = Instant::now();
-        Ok(self.stream.write_all(request.as_bytes())?)
+    /// Begins a request, as if at `asked`.
+    fn ask(&mut self, request: &[u8], asked: Instant) -> Outcome<()> {
+        (self.asked, self.written, self.busy) = (asked, 0, true);
+        self.write(request)
+    }
+
+    /// Writes what the socket takes.
+    fn write(&mut self, request: &[u8]) -> Outcome<()> {
+        while let Some(rest) = request.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(n) => self.written += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Reads once; true when an answer is complete.
     fn read(&mut self, buf: &mut [u8], body: usize) -> Outcome<bool> {
-        let got = self.stream.read(buf)?;
+        let got = match self.stream.read(buf) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+            got => got?,
+        };
         if got == 0 {
-            return Err("the proxy closed a keep-alive connection".into());
+            return Err("the proxy closed a connection too early".into());
         }
         let mut got = &buf[..got];
         if self.left == 0 {
@@ -122,7 +139,8 @@ impl Conn {
             self.head.clear();
         }
         self.left = self.left.checked_sub(got.len()).ok_or("an answer is too long")?;
-        Ok(self.left == 0)
+        self.busy = self.left > 0;
+        Ok(!self.busy)
     }
 }
 
@@ -139,52 +157,155 @@ fn check(head: &[u8], body: usize) -> Outcome<()> {
     Err(format!("the proxy answered\n{text}").into())
 }
 
-/// Runs our own closed loop, in this process.
+/// Runs our own clients, in this process.
 pub fn own(work: &Work) -> Outcome<Seen> {
-    let request = work.request();
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    let mut conns = Vec::new();
-    for token in 0..work.connections {
-        let mut conn = Conn::open(work.proxy)?;
-        epoll.add(&conn.stream, EpollEvent::new(EpollFlags::EPOLLIN, token as u64))?;
-        conn.ask(&request)?;
-        conns.push(conn);
-    }
-    let mut times = Vec::new();
-    let mut buf = vec![0; 256 * 1024];
-    let mut events = vec![EpollEvent::empty(); work.connections];
+    let mut clients = Clients::open(work)?;
     let before = process::usage(UsageWho::RUSAGE_SELF)?;
     let start = Instant::now();
+    clients.begin()?;
     while start.elapsed() < work.duration {
-        let count = epoll.wait(&mut events, EpollTimeout::from(1000_u16))?;
-        if count == 0 {
-            return Err("no answer for a second".into());
-        }
-        for event in &events[..count] {
-            let Some(conn) = conns.get_mut(usize::try_from(event.data())?) else { continue };
-            if conn.read(&mut buf, work.body)? {
-                times.push(conn.asked.elapsed());
-                conn.ask(&request)?;
-            }
-        }
+        clients.turn(start)?;
     }
     let elapsed = start.elapsed();
     let cpu = process::usage(UsageWho::RUSAGE_SELF)?.saturating_sub(before);
+    let mut times = clients.times;
     times.sort_unstable();
     let p99 = times.get(times.len() * 99 / 100).copied().unwrap_or_default();
     Ok(Seen { requests: u32::try_from(times.len())?, elapsed, p99, cpu })
 }
 
+/// All connections of a run.
+struct Clients<'a> {
+    work: &'a Work,
+    request: Vec<u8>,
+    epoll: Epoll,
+    events: Vec<EpollEvent>,
+    conns: Vec<Conn>,
+    /// Connections without a request, where a rate is kept.
+    idle: Vec<usize>,
+    /// Requests that were due so far.
+    due: u64,
+    times: Vec<Duration>,
+    buf: Vec<u8>,
+}
+
+impl<'a> Clients<'a> {
+    fn open(work: &'a Work) -> Outcome<Self> {
+        let mut clients = Self {
+            work,
+            request: work.load.request(work.proxy),
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            events: vec![EpollEvent::empty(); work.connections],
+            conns: Vec::new(),
+            idle: Vec::new(),
+            due: 0,
+            times: Vec::new(),
+            buf: vec![0; 256 * 1024],
+        };
+        for token in 0..work.connections {
+            let conn = clients.connect(token)?;
+            clients.conns.push(conn);
+        }
+        Ok(clients)
+    }
+
+    /// A connection that is waited for: for writing only where there is much to write.
+    fn connect(&self, token: usize) -> Outcome<Conn> {
+        let conn = Conn::open(self.work.proxy)?;
+        conn.stream.set_nonblocking(true)?;
+        let mut flags = EpollFlags::EPOLLIN;
+        if self.work.load.upload > 0 {
+            flags |= EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        }
+        self.epoll.add(&conn.stream, EpollEvent::new(flags, token as u64))?;
+        Ok(conn)
+    }
+
+    fn begin(&mut self) -> Outcome<()> {
+        if self.work.rate.is_some() {
+            self.idle = (0..self.conns.len()).collect();
+            return Ok(());
+        }
+        let now = Instant::now();
+        self.conns.iter_mut().try_for_each(|conn| conn.ask(&self.request, now))
+    }
+
+    /// Asks what is due and reads what has come.
+    fn turn(&mut self, start: Instant) -> Outcome<()> {
+        let patience = match self.work.rate {
+            Some(rate) => self.ask_due(start, rate)?,
+            None => EpollTimeout::from(1000_u16),
+        };
+        let count = self.epoll.wait(&mut self.events, patience)?;
+        if count == 0 && self.work.rate.is_none() {
+            return Err("no answer for a second".into());
+        }
+        for at in 0..count {
+            let token = usize::try_from(self.events[at].data())?;
+            self.serve(token)?;
+        }
+        Ok(())
+    }
+
+    /// A request is asked when it is due, or as soon as a connection is free: it waits since it was due.
+    fn ask_due(&mut self, start: Instant, rate: f64) -> Outcome<EpollTimeout> {
+        loop {
+            #[allow(clippy::cast_precision_loss, reason = "far fewer requests than that")]
+            let at = start + Duration::from_secs_f64(self.due as f64 / rate);
+            let now = Instant::now();
+            if at > now {
+                let soon = at - now < Duration::from_millis(1);
+                return Ok(if soon { EpollTimeout::ZERO } else { EpollTimeout::from(1_u8) });
+            }
+            let Some(token) = self.idle.pop() else { return Ok(EpollTimeout::from(1_u8)) };
+            self.due += 1;
+            self.conns[token].ask(&self.request, at)?;
+        }
+    }
+
+    fn serve(&mut self, token: usize) -> Outcome<()> {
+        let conn = &mut self.conns[token];
+        if self.work.load.upload > 0 && conn.busy {
+            conn.write(&self.request)?;
+        }
+        if !conn.read(&mut self.buf, self.work.load.answer)? {
+            return Ok(());
+        }
+        self.times.push(conn.asked.elapsed());
+        if self.work.load.reconnects {
+            self.end(token)?;
+            self.conns[token] = self.connect(token)?;
+        }
+        if self.work.rate.is_some() {
+            self.idle.push(token);
+            return Ok(());
+        }
+        self.conns[token].ask(&self.request, Instant::now())
+    }
+
+    /// The proxy closes first, so that no port is left in TIME_WAIT on this side.
+    fn end(&self, token: usize) -> Outcome<()> {
+        let mut stream = &self.conns[token].stream;
+        self.epoll.delete(stream)?;
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        match stream.read(&mut [0; 1])? {
+            0 => Ok(()),
+            _ => Err("the proxy sent more than an answer".into()),
+        }
+    }
+}
+
 /// Opens connections, one after the other, that are idle after one request each.
 pub fn idle(work: &Work) -> Outcome<Vec<TcpStream>> {
-    let request = work.request();
+    let request = work.load.request(work.proxy);
     let mut buf = vec![0; 64 * 1024];
     let mut streams = Vec::new();
     for _ in 0..work.connections {
         let mut conn = Conn::open(work.proxy)?;
         conn.stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        conn.ask(&request)?;
-        while !conn.read(&mut buf, work.body)? {}
+        conn.ask(&request, Instant::now())?;
+        while !conn.read(&mut buf, work.load.answer)? {}
         streams.push(conn.stream);
     }
     Ok(streams)

@@ -10,6 +10,7 @@ mod process;
 mod relay;
 mod subject;
 mod table;
+mod workload;
 
 use options::Options;
 use std::error::Error;
@@ -19,12 +20,9 @@ use std::process::{Child, ExitCode, Stdio};
 use std::time::Duration;
 use subject::{Kind, Subject, leashed, on_core};
 use table::{Memory, Sample};
+use workload::Workload;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// Path, bytes of body, title of the table.
-const ANSWERS: [(&str, usize, &str); 2] =
-    [("/small", origin::SMALL, "675 bytes"), ("/large", origin::LARGE, "100 KB")];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,7 +33,7 @@ fn main() -> ExitCode {
         ["relay", listen, origin] => relay(listen, origin),
         ["leash", program, ref arguments @ ..] => Err(subject::leash(program, arguments).into()),
         // `cargo test --all-targets` starts benchmarks too, without this.
-        _ if words.contains(&"--bench") => compare(),
+        _ if words.contains(&"--bench") => compare(&words),
         _ => Ok(()),
     };
     match outcome {
@@ -51,9 +49,12 @@ fn relay(listen: &str, origin: &str) -> Outcome<()> {
     Ok(relay::run(listen.parse()?, origin.parse()?)?)
 }
 
+/// Connections over which latencies are measured.
+const LATENCY_CONNECTIONS: usize = 256;
+
 /// The whole run.
-fn compare() -> Outcome<()> {
-    let options = Options::from_environment()?;
+fn compare(words: &[&str]) -> Outcome<()> {
+    let options = Options::new(words)?;
     prepare(&options)?;
     let mut bench = Bench::new(&options)?;
     for round in 0..options.rounds {
@@ -77,7 +78,7 @@ fn prepare(options: &Options) -> Outcome<()> {
     }
     let names: Vec<&str> = options.subjects.iter().map(|s| s.name).collect();
     eprintln!(
-        "{}: {} rounds of {:?} for each size of answers, {} connections, {:?}, about {:?}",
+        "{}: {} rounds of {:?} for each kind of load, {} connections, {:?}, about {:?}",
         names.join(", "),
         options.rounds,
         options.duration,
@@ -94,6 +95,8 @@ struct Bench<'a> {
     origin: Child,
     address: SocketAddr,
     samples: Vec<Sample>,
+    /// At half of the rate that nginx can do.
+    paced: Vec<Sample>,
     memory: Vec<Memory>,
 }
 
@@ -107,7 +110,14 @@ impl<'a> Bench<'a> {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         let address = line.trim().parse()?;
-        Ok(Self { options, origin, address, samples: Vec::new(), memory: Vec::new() })
+        Ok(Self {
+            options,
+            origin,
+            address,
+            samples: Vec::new(),
+            paced: Vec::new(),
+            memory: Vec::new(),
+        })
     }
 
     /// Each proxy once with each work, alone and freshly started; who comes first changes.
@@ -115,24 +125,52 @@ impl<'a> Bench<'a> {
         let mut subjects = self.options.subjects.clone();
         let first = round % subjects.len();
         subjects.rotate_left(first);
-        for (path, body, _) in ANSWERS {
-            for subject in &subjects {
-                let sample = self.load(subject, path, body)?;
+        for load in self.options.loads.iter().copied() {
+            for subject in subjects.iter().filter(|subject| load.suits(subject.kind)) {
+                let sample = self.load(subject, load)?;
                 self.samples.push(sample);
             }
         }
-        for subject in &subjects {
+        if self.options.latency {
+            self.latency(&subjects)?;
+        }
+        for subject in subjects.iter().filter(|_| self.options.idle > 0) {
             let memory = self.idle(subject)?;
             self.memory.push(memory);
         }
         Ok(())
     }
 
-    fn load(&self, subject: &Subject, path: &'static str, body: usize) -> Outcome<Sample> {
+    /// Half of what the first nginx can do, asked of each at equal distances.
+    fn latency(&mut self, subjects: &[Subject]) -> Outcome<()> {
+        let Some(measure) = subjects.iter().find(|subject| subject.kind == Kind::Nginx) else {
+            return Err("the rate for the latencies is nginx's, and it is not there".into());
+        };
+        let most = self.run(measure, Workload::small(), LATENCY_CONNECTIONS, None)?;
+        for subject in subjects {
+            let rate = Some(most.requests_a_second / 2.0);
+            let sample = self.run(subject, Workload::small(), LATENCY_CONNECTIONS, rate)?;
+            self.paced.push(sample);
+        }
+        Ok(())
+    }
+
+    fn load(&self, subject: &Subject, load: Workload) -> Outcome<Sample> {
+        let connections = self.options.connections.min(load.connections);
+        self.run(subject, load, connections, None)
+    }
+
+    fn run(
+        &self,
+        subject: &Subject,
+        load: Workload,
+        connections: usize,
+        rate: Option<f64>,
+    ) -> Outcome<Sample> {
         let options = self.options;
         let running = subject.start(options.cores.proxy, self.address)?;
-        let (proxy, connections) = (running.address, options.connections);
-        let mut work = load::Work { proxy, path, body, connections, duration: options::WARM_UP };
+        let (proxy, duration) = (running.address, options::WARM_UP);
+        let mut work = load::Work { proxy, load, connections, duration, rate };
         load::own(&work)?;
         work.duration = options.duration;
         let origin = [nix::unistd::Pid::from_raw(i32::try_from(self.origin.id())?)];
@@ -148,7 +186,7 @@ impl<'a> Bench<'a> {
         let each = |time: Duration| time.as_secs_f64() * 1e6 / requests;
         Ok(Sample {
             kind: subject.kind,
-            path,
+            load: load.name,
             requests_a_second: requests / seen.elapsed.as_secs_f64(),
             cpu: each(cpu),
             p99: seen.p99.as_secs_f64() * 1e3,
@@ -182,12 +220,18 @@ impl<'a> Bench<'a> {
         println!("{}\n", machine::describe(self.options));
         let names: Vec<(Kind, &str)> =
             self.options.subjects.iter().map(|s| (s.kind, s.name)).collect();
-        for (path, _, title) in ANSWERS {
+        for load in &self.options.loads {
             let samples: Vec<Sample> =
-                self.samples.iter().filter(|s| s.path == path).copied().collect();
-            println!("{}", table::load(title, &names, &samples));
+                self.samples.iter().filter(|s| s.load == load.name).copied().collect();
+            println!("{}", table::load(load.title, &names, &samples));
         }
-        println!("{}", table::memory(self.options.idle, &names, &self.memory));
+        if !self.paced.is_empty() {
+            let title = format!("half of nginx's most, {LATENCY_CONNECTIONS} connections");
+            println!("{}", table::load(&title, &names, &self.paced));
+        }
+        if !self.memory.is_empty() {
+            println!("{}", table::memory(self.options.idle, &names, &self.memory));
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! Owns what can be chosen, all by environment variables, and finding the programs.
+//! Owns what can be chosen, by environment variables and words, and finding the programs.
 
 use crate::Outcome;
 use crate::subject::{Kind, Subject};
+use crate::workload::{WORKLOADS, Workload};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 use std::env;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// No run may take longer.
-const LONGEST: Duration = Duration::from_mins(5);
+const LONGEST: Duration = Duration::from_mins(12);
 /// Load before each measurement, so that pools are filled and pages are there.
 pub const WARM_UP: Duration = Duration::from_millis(500);
 /// Starting, idle connections and stopping, at most as a rule.
@@ -22,7 +23,11 @@ pub struct Options {
     pub rounds: u32,
     pub duration: Duration,
     pub connections: usize,
+    /// 0: not asked for.
     pub idle: usize,
+    pub loads: Vec<Workload>,
+    /// Latencies are asked for.
+    pub latency: bool,
     pub cores: Cores,
     /// Sentences about programs that are not there.
     pub missing: Vec<String>,
@@ -37,14 +42,27 @@ pub struct Cores {
 }
 
 impl Options {
-    pub fn from_environment() -> Outcome<Self> {
+    /// What the environment says, and the words of the command line: names of loads, `latency`, `idle`;
+    /// without any, the first two loads and `idle`.
+    pub fn new(words: &[&str]) -> Outcome<Self> {
+        let words: Vec<&str> = words.iter().copied().filter(|w| !w.starts_with("--")).collect();
+        let chosen = |name| words.contains(&name) || words.contains(&"all");
+        let loads = WORKLOADS.iter().copied();
+        let usual = words.is_empty();
+        let idle = if usual || chosen("idle") { number("IDLE", 1000)? } else { 0 };
         let mut options = Self {
             subjects: Vec::new(),
             wrk: None,
             rounds: number("ROUNDS", 6)?,
             duration: Duration::from_secs(u64::from(number("SECONDS", 2)?)),
             connections: usize::try_from(number("CONNECTIONS", 64)?)?,
-            idle: usize::try_from(number("IDLE", 1000)?)?,
+            idle: usize::try_from(idle)?,
+            loads: if usual {
+                loads.take(2).collect()
+            } else {
+                loads.filter(|load| chosen(load.name)).collect()
+            },
+            latency: chosen("latency"),
             cores: cores()?,
             missing: Vec::new(),
         };
@@ -87,9 +105,9 @@ impl Options {
         if self.rounds == 0 || self.duration.is_zero() || self.connections == 0 {
             return Err("ROUNDS, SECONDS and CONNECTIONS must not be 0".into());
         }
-        // Half of a proxy's connections are to the origin, and it has 4096.
-        if self.connections > 1000 || self.idle > 1500 {
-            return Err("at most 1000 CONNECTIONS and 1500 IDLE".into());
+        // Half of a proxy's connections are to the origin, and it has 16384.
+        if self.connections > 1000 || self.idle > 15_000 {
+            return Err("at most 1000 CONNECTIONS and 15000 IDLE".into());
         }
         let planned = self.planned();
         if planned > LONGEST {
@@ -100,7 +118,9 @@ impl Options {
 
     /// How long the run will take.
     pub fn planned(&self) -> Duration {
-        let one = 2 * (WARM_UP + self.duration + AROUND) + 2 * AROUND;
+        let runs = self.loads.len() + usize::from(self.latency);
+        let runs = u32::try_from(runs).unwrap_or(u32::MAX);
+        let one = runs * (WARM_UP + self.duration + AROUND) + 2 * AROUND;
         one * self.rounds * u32::try_from(self.subjects.len()).unwrap_or(u32::MAX)
     }
 }

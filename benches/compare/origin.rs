@@ -1,29 +1,32 @@
 //! The origin behind every proxy: one epoll loop that answers canned bytes, so that it is cheaper
-//! than all that is measured. Must not be taken for a server: no pipelining, no bodies, no errors.
+//! than all that is measured. Must not be taken for a server: no pipelining, no chunks, no errors.
 
 use crate::listening::{LISTENER, Watch};
 use nix::sys::epoll::EpollFlags;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// What `GET /small` and `GET /large` are answered with, bytes of body.
+/// What `/small`, `/large` and `/huge` are answered with, bytes of body; uploads get the small one.
 pub const SMALL: usize = 675;
 pub const LARGE: usize = 100 * 1024;
+pub const HUGE: usize = 10 * 1024 * 1024;
 
 struct Conn {
     stream: TcpStream,
     /// A request so far.
     input: Vec<u8>,
+    /// Bytes of the request's body still to come.
+    left: usize,
     /// Bytes of the answer that are written; only while one is under way.
     written: Option<usize>,
-    large: bool,
+    /// Which of the answers.
+    answer: usize,
 }
 
 struct Origin {
     watch: Watch,
     conns: Vec<Option<Conn>>,
-    small: Vec<u8>,
-    large: Vec<u8>,
+    answers: [Vec<u8>; 3],
 }
 
 fn canned(body: usize) -> Vec<u8> {
@@ -43,9 +46,9 @@ pub fn run() -> io::Result<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     println!("{}", listener.local_addr()?);
     let watch = Watch::new(&listener)?;
-    let (small, large) = (canned(SMALL), canned(LARGE));
-    let mut origin = Origin { watch, conns: Vec::new(), small, large };
-    let mut buf = vec![0; 16 * 1024];
+    let answers = [SMALL, LARGE, HUGE].map(canned);
+    let mut origin = Origin { watch, conns: Vec::new(), answers };
+    let mut buf = vec![0; 256 * 1024];
     loop {
         for (token, _) in origin.watch.wait()? {
             match token {
@@ -64,7 +67,7 @@ impl Origin {
         let free = self.conns.iter().position(Option::is_none);
         let at = free.unwrap_or(self.conns.len());
         self.watch.add(&stream, at)?;
-        let conn = Conn { stream, input: Vec::new(), written: None, large: false };
+        let conn = Conn { stream, input: Vec::new(), left: 0, written: None, answer: 0 };
         match self.conns.get_mut(at) {
             Some(slot) => *slot = Some(conn),
             None => self.conns.push(Some(conn)),
@@ -77,7 +80,7 @@ impl Origin {
         let Some(conn) = slot else { return Ok(()) };
         let was_full = conn.written.is_some();
         let alive = was_full || conn.read_request(buf);
-        let answer = if conn.large { &self.large } else { &self.small };
+        let answer = &self.answers[conn.answer];
         if !alive || conn.write(answer).is_err() {
             *slot = None;
             return Ok(());
@@ -99,10 +102,21 @@ impl Conn {
             Ok(got) => got,
             Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
         };
-        self.input.extend_from_slice(&buf[..got]);
-        if self.input.ends_with(b"\r\n\r\n") {
-            self.large = self.input.starts_with(b"GET /large");
+        if self.left > 0 {
+            self.left = self.left.saturating_sub(got);
+        } else {
+            self.input.extend_from_slice(&buf[..got]);
+            let Some(end) = memchr::memmem::find(&self.input, b"\r\n\r\n") else { return true };
+            self.answer = match &self.input[..] {
+                input if input.starts_with(b"GET /large") => 1,
+                input if input.starts_with(b"GET /huge") => 2,
+                _ => 0,
+            };
+            let body = length(&self.input[..end]);
+            self.left = body.saturating_sub(self.input.len() - end - 4);
             self.input.clear();
+        }
+        if self.left == 0 {
             self.written = Some(0);
         }
         true
@@ -119,4 +133,14 @@ impl Conn {
         }
         Ok(())
     }
+}
+
+/// What `Content-Length` says; 0 without one.
+fn length(head: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(head);
+    let value = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    value.unwrap_or(0)
 }

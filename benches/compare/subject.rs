@@ -68,6 +68,10 @@ impl Subject {
         let text = self.configuration().replace(LISTEN, &listen).replace(ORIGIN, &origin);
         let conf = dir.join("proxy.conf");
         std::fs::write(&conf, text)?;
+        let files = dir.join("files");
+        std::fs::create_dir(&files)?;
+        std::fs::write(files.join("small"), vec![b'x'; 1024])?;
+        std::fs::write(files.join("huge"), vec![b'x'; crate::origin::HUGE])?;
         let mut command = leashed(&self.program)?;
         match self.kind {
             Kind::Nginx | Kind::NginxBuffers | Kind::Proxyd => {

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub kind: Kind,
-    pub path: &'static str,
+    /// Name of its kind of load.
+    pub load: &'static str,
     pub requests_a_second: f64,
     /// Microseconds.
     pub cpu: f64,
@@ -57,7 +58,7 @@ fn ratio(value: f64, base: Option<f64>) -> String {
     base.map_or_else(|| "-".to_owned(), |base| format!("{:.2}", value / base))
 }
 
-/// The table of one size of answers.
+/// The table of one kind of load.
 pub fn load(title: &str, names: &[(Kind, &str)], samples: &[Sample]) -> String {
     let rows = |kind| samples.iter().filter(|s| s.kind == kind).collect::<Vec<_>>();
     let base = |value: fn(&Sample) -> f64| {
@@ -71,6 +72,9 @@ pub fn load(title: &str, names: &[(Kind, &str)], samples: &[Sample]) -> String {
     );
     for (kind, name) in names {
         let rows = rows(*kind);
+        if rows.is_empty() {
+            continue;
+        }
         let cpu = Column::of(&rows, |s| s.cpu);
         let rate = Column::of(&rows, |s| s.requests_a_second).median();
         let _ = writeln!(
