@@ -6,6 +6,7 @@ use super::spare::{Buffer, Spare};
 use crate::net::Stream;
 use bytes::BufMut;
 use std::cell::RefCell;
+use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -123,6 +124,25 @@ pub async fn write(
         deadline.poll(cx).map(Err)
     })
     .await
+}
+
+/// Has the kernel send a part of a file; a file that ends before is an error.
+pub fn poll_send_file(
+    stream: &RefCell<Stream>,
+    file: &File,
+    at: u64,
+    len: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        let got = stream.borrow_mut().try_send_file(file, at, len);
+        match got {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+        ready!(stream.borrow().poll_writable(cx))?;
+    }
 }
 
 /// Writes once; an accepted length of 0 is an error.

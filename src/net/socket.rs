@@ -4,6 +4,7 @@
 //! one transfer, nothing allocated. Knows no protocol and no timeout.
 
 use std::fmt;
+use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::mem::MaybeUninit;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use bytes::BufMut;
 use libc::MSG_NOSIGNAL;
+use nix::sys::sendfile::sendfile64;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -114,6 +116,16 @@ impl Socket {
         let len = pieces.iter().map(|piece| piece.len()).sum();
         self.attempt(Interest::WRITABLE, len, |socket| {
             socket.send_vectored_with_flags(pieces, MSG_NOSIGNAL)
+        })
+    }
+
+    /// Has the kernel copy `len` bytes of a file from `at` on, perhaps only a part of them. 0: the file
+    /// ends before.
+    pub fn try_send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
+        // A part tells nothing about the socket here: the file may have become shorter.
+        self.attempt(Interest::WRITABLE, 0, |socket| {
+            let mut at = i64::try_from(at).map_err(|_| ErrorKind::InvalidInput)?;
+            Ok(sendfile64(socket.as_fd(), file, Some(&mut at), len)?)
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Must not know a protocol above, nor timeouts.
 
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -86,6 +87,19 @@ impl Stream {
                 tls.try_write_vectored(socket, &[IoSlice::new(bytes)])
             }
             Stream::Carried(inner) => inner.try_write(bytes),
+        }
+    }
+
+    /// Whether [`try_send_file`](Self::try_send_file) can be asked.
+    pub fn sends_files(&self) -> bool {
+        matches!(self, Stream::Own(_, None))
+    }
+
+    /// Has the kernel copy a part of a file; see [`Socket::try_send_file`].
+    pub fn try_send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
+        match self {
+            Stream::Own(socket, None) => socket.try_send_file(file, at, len),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

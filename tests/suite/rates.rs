@@ -15,13 +15,14 @@ fn a_limited_answer_is_whole_and_takes_its_time() {
     let server = Setup::http(
         "server { listen %%listen%%; server_name localhost; send_timeout 1s;
             location /file { limit_rate 256k; }
+            location /sent { limit_rate 256k; sendfile on; alias html/file; }
             location /set { set $limit_rate $arg_rate; alias html/file; }
             location /proxy { proxy_pass http://%%origin%%; } }",
     )
     .file("html/file", &body)
     .set("origin", origin.address())
     .start();
-    for path in ["/file", "/set?rate=256k", "/proxy"] {
+    for path in ["/file", "/sent", "/set?rate=256k", "/proxy"] {
         let begun = Instant::now();
         assert!(server.get(path).text() == body, "{path}");
         let time = begun.elapsed();

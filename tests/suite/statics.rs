@@ -330,3 +330,47 @@ fn a_large_file_arrives_whole() {
     let request = "GET /large HTTP/1.1\r\nHost: localhost\r\nRange: bytes=1000000-2999990\r\nConnection: close\r\n\r\n";
     assert!(server.request(request).body == body[1_000_000..2_999_991]);
 }
+
+/// Several times what the kernel takes for a socket.
+const LARGE: usize = 20_000_000;
+
+#[test]
+fn files_that_the_kernel_copies_are_whole() {
+    let body: String = ('a'..='y').cycle().take(LARGE).collect();
+    let server = site("sendfile on; location /chunked { add_trailer X-Trailer yes; }")
+        .file("html/large", &body)
+        .file("html/chunked/large", &body)
+        .start();
+    for path in ["/large", "/chunked/large"] {
+        assert!(server.get(path).text() == body, "{path}");
+    }
+    let part = |range: &str| {
+        server.request(format!(
+            "GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nRange: bytes={range}\r\n\r\n"
+        ))
+    };
+    assert!(part("7-9999999").text() == body[7..10_000_000]);
+    let two = part("0-99999,5-200000");
+    assert!(two.text().contains(&body[..100_000]) && two.text().contains(&body[5..200_001]));
+    // The next request on the connection finds its place.
+    let mut client = server.client();
+    for _ in 0..2 {
+        client.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(client.response().text() == body);
+    }
+    server.wait_for("access.log", |log| {
+        log.contains(&format!("\"GET /large HTTP/1.1\" 200 {LARGE} "))
+    });
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection() {
+    let server = site("sendfile on;").file("html/large", "x".repeat(LARGE)).start();
+    let mut client = server.client();
+    client.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.response_head();
+    let file = std::fs::File::options().write(true).open(server.path("html/large"));
+    file.and_then(|file| file.set_len(1000)).expect("the file shortened");
+    assert!(client.read_to_end().len() < LARGE);
+    server.wait_for("error.log", |log| log.contains("[crit]"));
+}

@@ -21,6 +21,13 @@ use std::task::{Context, Poll, ready};
 /// Asked of a body at a time, and held for a slow client, unless the answer says otherwise.
 const ROOM: usize = 64 * 1024;
 
+/// A stretch of a file that is worth a system call of its own.
+const SENT_BY_KERNEL: u64 = 32 * 1024;
+
+/// Bytes of a file sent at once, so that a fast client does not keep the worker from the others
+/// (nginx's `sendfile_max_chunk`).
+const CHUNK: u64 = 2 * 1024 * 1024;
+
 /// Rounds of reading and writing before other connections get their turn.
 const ROUNDS: usize = 16;
 
@@ -65,8 +72,12 @@ pub async fn body(
     let snapshot = req.snapshot.clone();
     let conf = &snapshot.conf(req.location).connection;
     let pace = limit_rate::begin(req).map(|(rate, after)| Pace::new(rate, after, req.started));
+    let by_kernel = framing == Framing::Plain
+        && snapshot.conf(req.location).files.sendfile
+        && client.stream.borrow().sends_files();
     let mut pump = Pump {
         pace,
+        by_kernel,
         trailers,
         promised: req.reply.content_length,
         client: &client,
@@ -154,6 +165,8 @@ fn report(req: &mut Request, sent: io::Result<()>, failed: Option<io::Error>) ->
 struct Pump<'a> {
     /// `limit_rate`.
     pace: Option<Pace>,
+    /// The kernel may copy files.
+    by_kernel: bool,
     /// Trailers follow: the last chunk is written, the empty line after it is not.
     trailers: bool,
     /// The length that the head has promised.
@@ -190,8 +203,10 @@ impl Pump<'_> {
             }
         }
         for _ in 0..ROUNDS {
-            let filled =
-                self.more && self.out.len() - self.at < self.room && self.fill(cx).is_ready();
+            let filled = self.more
+                && self.out.len() - self.at < self.room
+                && !self.has_file()
+                && self.fill(cx).is_ready();
             let wrote = !self.holds_head() && self.write(cx)?;
             let empty = self.at == self.out.len();
             if empty && (self.failed.is_some() || !self.more) {
@@ -216,6 +231,12 @@ impl Pump<'_> {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         Poll::Pending
+    }
+
+    /// What comes next is a file that the kernel is to copy.
+    fn has_file(&self) -> bool {
+        self.by_kernel
+            && matches!(&*self.body, Body::File(slice) if slice.end - slice.at >= SENT_BY_KERNEL)
     }
 
     /// Takes what the body has, framed, into `out`.
@@ -291,7 +312,7 @@ impl Pump<'_> {
     /// Writes once; whether anything went out.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.at == self.out.len() {
-            return Ok(false);
+            return if self.more && self.has_file() { self.send_file(cx) } else { Ok(false) };
         }
         let mut rest = &self.out[self.at..];
         if let Some(pace) = &mut self.pace {
@@ -307,24 +328,66 @@ impl Pump<'_> {
         }
         match stream_io::poll_write(&self.client.stream, rest, cx) {
             Poll::Ready(Ok(n)) => {
-                self.client.sent.set(self.client.sent.get() + n as u64);
                 self.at += n;
-                if let Some(pace) = &mut self.pace {
-                    pace.wrote(n);
-                }
-                self.begun = true;
+                self.note_sent(n);
                 self.forget_written();
-                self.deadline.restart();
                 Ok(true)
             }
             Poll::Ready(Err(error)) => {
                 self.client.broken.set(true);
                 Err(error)
             }
-            Poll::Pending => match self.deadline.poll(cx) {
-                Poll::Ready(error) => Err(error),
-                Poll::Pending => Ok(false),
-            },
+            Poll::Pending => self.wait_to_write(cx),
+        }
+    }
+
+    /// Has the kernel send some of the file.
+    fn send_file(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Body::File(slice) = &mut *self.body else { return Ok(false) };
+        let mut len = usize::try_from((slice.end - slice.at).min(CHUNK)).unwrap_or(usize::MAX);
+        if let Some(pace) = &mut self.pace {
+            let Poll::Ready(room) = pace.poll(cx) else {
+                self.deadline.restart();
+                return Ok(false);
+            };
+            len = len.min(room);
+        }
+        let (stream, at) = (&self.client.stream, slice.at);
+        match stream_io::poll_send_file(stream, &slice.file, at, len, cx) {
+            Poll::Ready(Ok(n)) => {
+                slice.at += n as u64;
+                self.more = slice.at < slice.end;
+                *self.body_sent += n as u64;
+                self.note_sent(n);
+                Ok(true)
+            }
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.fail(error);
+                Ok(true)
+            }
+            Poll::Ready(Err(error)) => {
+                self.client.broken.set(true);
+                Err(error)
+            }
+            Poll::Pending => self.wait_to_write(cx),
+        }
+    }
+
+    /// Something has gone out.
+    fn note_sent(&mut self, n: usize) {
+        self.client.sent.set(self.client.sent.get() + n as u64);
+        if let Some(pace) = &mut self.pace {
+            pace.wrote(n);
+        }
+        self.begun = true;
+        self.deadline.restart();
+    }
+
+    /// The client takes nothing; an error when that has lasted too long.
+    fn wait_to_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        match self.deadline.poll(cx) {
+            Poll::Ready(error) => Err(error),
+            Poll::Pending => Ok(false),
         }
     }
 }

@@ -36,6 +36,7 @@ pub struct Draft {
     default_type: Option<Vec<u8>>,
     internal: Option<bool>,
     etag: Option<bool>,
+    sendfile: Option<bool>,
 }
 
 /// In force.
@@ -49,6 +50,8 @@ pub struct Conf {
     default_type: Vec<u8>,
     /// `ETag` goes with files.
     pub etag: bool,
+    /// The kernel may copy files.
+    pub sendfile: bool,
 }
 
 impl Conf {
@@ -62,7 +65,7 @@ impl Conf {
 
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
-        inherit!(self, outer; root, types, default_type, internal, etag);
+        inherit!(self, outer; root, types, default_type, internal, etag, sendfile);
     }
 
     pub fn finish(&self, cx: &mut Finish) -> Conf {
@@ -72,6 +75,7 @@ impl Draft {
             types: self.types.clone().unwrap_or_else(types::standard),
             default_type: self.default_type.clone().unwrap_or_else(|| b"text/plain".to_vec()),
             etag: self.etag.unwrap_or(true),
+            sendfile: self.sendfile.unwrap_or(false),
         }
     }
 
@@ -197,7 +201,13 @@ pub static ROWS: &[Row<Scope>] = &[
         values::flag(&mut s.drafts.files.etag, dir)
     }),
     not_yet("disable_symlinks", HSL),
-    switch("sendfile", HSLI, "Lets the kernel copy files to sockets."),
+    row(
+        "sendfile",
+        HSLI,
+        Args::Flag,
+        "Lets the kernel copy larger files to sockets, where the connection is not TLS (default off).",
+        |s, dir, _| values::flag(&mut s.drafts.files.sendfile, dir),
+    ),
     no_effect("sendfile_max_chunk", HSL, "Bytes sent by one call of sendfile."),
     no_effect("aio", HSL, "Asynchronous file reading."),
     switch("aio_write", HSL, "Asynchronous file writing."),
