@@ -12,7 +12,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -52,8 +52,8 @@ pub struct Client {
     /// What the handshake came to, where TLS is spoken.
     pub secured: OnceCell<Rc<Secured>>,
     /// The address that was bound; `local()` tells the one the client used.
-    pub bound: Address,
-    local: OnceCell<Address>,
+    pub bound: Rc<Address>,
+    local: OnceCell<Rc<Address>>,
     pub stream: RefCell<Stream>,
     /// Bytes read from the socket and not yet consumed: a head, a body, the next request.
     pub input: RefCell<Buffer>,
@@ -80,7 +80,7 @@ pub struct Client {
 
 impl Client {
     /// A connection just accepted.
-    pub fn new(number: u64, stream: Stream, peer: Peer, bound: Address) -> Self {
+    pub fn new(number: u64, stream: Stream, peer: Peer, bound: Rc<Address>) -> Self {
         Self {
             number,
             peer,
@@ -109,7 +109,7 @@ impl Client {
         let (stream, _) = std::os::unix::net::UnixStream::pair()?;
         stream.set_nonblocking(true)?;
         let stream = Stream::from(UnixStream::from_std(stream)?);
-        let client = Self::new(0, stream, Peer::Unix, Address::Unix(PathBuf::new()));
+        let client = Self::new(0, stream, Peer::Unix, Address::Unix(PathBuf::new()).into());
         client.blind.set(true);
         client.doing.set(Doing::Request);
         Ok(client)
@@ -123,7 +123,7 @@ impl Client {
         let stream = Stream::from(UnixStream::from_std(stream)?);
         let client = Self::new(self.number, stream, self.peer, self.bound.clone());
         let client = Self {
-            local: OnceCell::from(self.local().clone()),
+            local: OnceCell::from(self.shared_local().clone()),
             announced: self.announced.clone(),
             secured: self.secured.clone(),
             requests: self.requests.clone(),
@@ -151,7 +151,7 @@ impl Client {
         let client = Self::new(self.number, stream, self.peer, self.bound.clone());
         client.doing.set(Doing::Request);
         Self {
-            local: OnceCell::from(self.local().clone()),
+            local: OnceCell::from(self.shared_local().clone()),
             announced: self.announced.clone(),
             secured: self.secured.clone(),
             requests: self.requests.clone(),
@@ -179,12 +179,15 @@ impl Client {
     }
 
     /// Does some work, unless the connection is cut before it is done.
-    pub async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    pub fn unless_cut<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> impl Future<Output = Option<T>> {
         poll_fn(
-            |cx| if self.is_cut() { Poll::Ready(None) } else { work.as_mut().poll(cx).map(Some) },
+            move |cx| {
+                if self.is_cut() { Poll::Ready(None) } else { work.as_mut().poll(cx).map(Some) }
+            },
         )
-        .await
     }
 
     /// Whether it is to end now.
@@ -194,12 +197,16 @@ impl Client {
 
     /// The address the client connected to. Asked of the kernel only for wildcard sockets, once.
     pub fn local(&self) -> &Address {
+        self.shared_local()
+    }
+
+    fn shared_local(&self) -> &Rc<Address> {
         self.local.get_or_init(|| {
-            if self.bound.is_wildcard() {
-                self.stream.borrow().local().unwrap_or_else(|_| self.bound.clone())
-            } else {
-                self.bound.clone()
+            if !self.bound.is_wildcard() {
+                return self.bound.clone();
             }
+            let local = self.stream.borrow().local();
+            local.map_or_else(|_| self.bound.clone(), Rc::new)
         })
     }
 

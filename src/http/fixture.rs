@@ -62,8 +62,8 @@ impl Site {
         let _inside = self.runtime.enter();
         let (stream, _) = UnixStream::pair().unwrap();
         let peer = Peer::Inet(([127, 0, 0, 1], 40000).into());
-        let bound = std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into();
-        let client = Rc::new(Client::new(7, stream.into(), peer, bound));
+        let bound = crate::net::Address::Inet(std::net::SocketAddr::from(([127, 0, 0, 1], 80)));
+        let client = Rc::new(Client::new(7, stream.into(), peer, bound.into()));
         let (snapshot, live) = (self.snapshot.clone(), self.live.clone());
         let location = snapshot.servers[0].root;
         let mut req = Request::new(Start { client, snapshot, live, server: 0, location });

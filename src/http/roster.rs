@@ -171,8 +171,8 @@ mod tests {
         let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         let stream = tokio::net::UnixStream::from_std(near).unwrap().into();
-        let bound = std::net::SocketAddr::from(([0; 4], 80)).into();
-        let client = Rc::new(Client::new(1, stream, Peer::Unix, bound));
+        let bound = crate::net::Address::Inet(std::net::SocketAddr::from(([0; 4], 80)));
+        let client = Rc::new(Client::new(1, stream, Peer::Unix, bound.into()));
         let switch = Gates::create().unwrap().1.default_switch();
         Entry::new(switch, Class::Read, Method::Patch, Instant::now(), client).at(path)
     }

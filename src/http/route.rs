@@ -166,6 +166,8 @@ pub struct Lookup {
     exact: HashMap<Box<[u8]>, usize>,
     /// Sorted by path.
     prefixes: Vec<PrefixEntry>,
+    /// Those of both whose path ends in a slash, by the path without it.
+    slashed: HashMap<Box<[u8]>, usize>,
     pub regexes: Vec<usize>,
     pub predicates: Vec<usize>,
     pub named: HashMap<Vec<u8>, usize>,
@@ -198,6 +200,12 @@ impl Lookup {
 
     /// Computes the links between prefixes; call once when all have been added.
     pub fn link(&mut self) {
+        let exact = self.exact.iter().map(|(path, at)| (path, *at));
+        let prefixes = self.prefixes.iter().map(|entry| (&entry.path, entry.location));
+        self.slashed = exact
+            .chain(prefixes)
+            .filter_map(|(path, at)| Some((path.strip_suffix(b"/")?.into(), at)))
+            .collect();
         for at in 0..self.prefixes.len() {
             let mut parent = at.checked_sub(1);
             while let Some(p) = parent {
@@ -231,10 +239,7 @@ impl Lookup {
 
     /// A location whose path is `uri` and a slash: nginx redirects there when it is proxied.
     fn with_slash(&self, uri: &[u8]) -> Option<usize> {
-        let mut path = uri.to_vec();
-        path.push(b'/');
-        let at = self.prefixes.binary_search_by(|e| e.path.as_ref().cmp(&path)).ok();
-        at.map(|i| self.prefixes[i].location).or_else(|| self.exact.get(&*path).copied())
+        self.slashed.get(uri).copied()
     }
 }
 

@@ -165,7 +165,7 @@ impl Service {
 
     /// Accepts until `stop` resolves; each connection runs in a task of its own.
     pub async fn accept(self: Rc<Self>, listener: Listener, stop: impl Future<Output = ()>) {
-        let Ok(bound) = listener.local() else { return };
+        let Ok(bound) = listener.local().map(Rc::new) else { return };
         let mut next = None;
         tokio::select! {
             biased;
@@ -182,7 +182,7 @@ impl Service {
     async fn accept_for_ever(
         self: &Rc<Self>,
         listener: &Listener,
-        bound: &Address,
+        bound: &Rc<Address>,
         next: &mut Option<(Stream, Peer)>,
     ) {
         // One line tells of a shortage, however many clients it meets: it lasts until none waits.
@@ -207,7 +207,7 @@ impl Service {
     }
 
     /// Starts a connection's task.
-    fn open(self: &Rc<Self>, stream: Stream, peer: Peer, bound: &Address) {
+    fn open(self: &Rc<Self>, stream: Stream, peer: Peer, bound: &Rc<Address>) {
         self.last_number.set(self.last_number.get() + 1);
         let client = Client::new(self.last_number.get(), stream, peer, bound.clone());
         let open = Open::new(self, Rc::new(client));

@@ -10,6 +10,7 @@ use crate::log::{Level, os_error};
 use crate::net::proxy_protocol::{self, Progress};
 use std::fmt;
 use std::io;
+use std::pin::pin;
 
 const READING: &str = "while reading PROXY protocol";
 
@@ -51,7 +52,7 @@ pub async fn read(service: &Service, client: &Client) -> bool {
 
 /// Reads once; `None` when the connection was cut.
 async fn more(client: &Client, deadline: &mut Deadline) -> Option<io::Result<usize>> {
-    client.unless_cut(fill(client, proxy_protocol::LONGEST, deadline)).await
+    client.unless_cut(pin!(fill(client, proxy_protocol::LONGEST, deadline))).await
 }
 
 /// The end, or the time, came before the header.

@@ -51,7 +51,7 @@ pub async fn run(service: &Service, client: &Client) -> bool {
         Poll::Pending => deadline.poll(cx).map(|_| Err(ErrorKind::TimedOut.into())),
         done @ Poll::Ready(_) => done,
     });
-    let shaken = client.unless_cut(in_time).await;
+    let shaken = client.unless_cut(pin!(in_time)).await;
     match shaken {
         Some(Ok(())) => true,
         Some(Err(error)) => {

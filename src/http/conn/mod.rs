@@ -61,10 +61,10 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
     .await;
     // Boxed, as below.
     if announce::is_expected(service, client) && !Box::pin(announce::read(service, client)).await {
-        return close::politely(client).await;
+        return Box::pin(close::politely(client)).await;
     }
     if handshake::is_expected(service, client) && !Box::pin(handshake::run(service, client)).await {
-        return close::politely(client).await;
+        return Box::pin(close::politely(client)).await;
     }
     if client.has_chosen(b"h2") {
         return Box::pin(h2::serve(service, client)).await;
@@ -74,7 +74,7 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
         if client.input.borrow().is_empty()
             && let Waited::Over = wait(service, client).await
         {
-            return close::politely(client).await;
+            return Box::pin(close::politely(client)).await;
         }
         if Box::pin(h2::preface::comes(service, client)).await {
             return Box::pin(h2::serve(service, client)).await;
@@ -84,13 +84,13 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
         if client.input.borrow().is_empty() {
             match wait(service, client).await {
                 Waited::Readable => {}
-                Waited::Over => return close::politely(client).await,
+                Waited::Over => return Box::pin(close::politely(client)).await,
             }
         }
         // Boxed: what a request needs must not weigh on idle connections.
         match Box::pin(exchange(service, client)).await {
             After::Keep => {}
-            After::Cut => return close::politely(client).await,
+            After::Cut => return Box::pin(close::politely(client)).await,
             After::Close { linger: true } => {
                 let snapshot = service.snapshot();
                 let conf = begin::default_conf(&snapshot, client);
@@ -179,7 +179,7 @@ async fn exchange(service: &Rc<Service>, client: &Rc<Client>) -> After {
     if client.input.borrow().capacity() == 0 {
         client.input.replace(Buffer::spare());
     }
-    let after = client.unless_cut(respond(service, &mut req)).await.unwrap_or(After::Cut);
+    let after = client.unless_cut(pin!(respond(service, &mut req))).await.unwrap_or(After::Cut);
     match after {
         After::Tunnel => tunnel(&mut req).await,
         After::Cut => cut_off(&mut req),

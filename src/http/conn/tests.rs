@@ -36,8 +36,8 @@ async fn fail(mut stream: TcpStream) {
 async fn ask(service: &Rc<Service>, request: &str) -> String {
     let (mut near, far) = UnixStream::pair().unwrap();
     let peer = Peer::Inet(([127, 0, 0, 1], 40000).into());
-    let bound = std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into();
-    let client = Rc::new(Client::new(1, far.into(), peer, bound));
+    let bound = crate::net::Address::Inet(std::net::SocketAddr::from(([127, 0, 0, 1], 80)));
+    let client = Rc::new(Client::new(1, far.into(), peer, bound.into()));
     let mut answer = String::new();
     let talk = async {
         near.write_all(request.as_bytes()).await.unwrap();

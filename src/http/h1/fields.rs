@@ -193,7 +193,7 @@ impl Fields {
 
     fn value(&mut self, buf: &[u8]) -> Result<Found, BadByte> {
         let rest = buf.get(self.at..).unwrap_or_default();
-        let Some(length) = memchr::memchr3(b'\r', b'\n', 0, rest) else {
+        let Some(length) = end_of_value(rest) else {
             self.at = buf.len();
             return Ok(Found::Nothing);
         };
@@ -250,6 +250,45 @@ impl Fields {
     }
 }
 
+/// The first CR, LF or NUL. Values are short: eight bytes at a time beat a search that has to be set up.
+fn end_of_value(bytes: &[u8]) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = EACH << 7;
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of each byte that is below 0x10, and perhaps of some behind such a one.
+        let low = word.wrapping_sub(EACH << 4) & !word & HIGH;
+        if low != 0
+            && let Some(found) = bytes.get(at..at + 8).and_then(first_end)
+        {
+            return Some(at + found);
+        }
+        at += 8;
+    }
+    bytes.get(at..).and_then(first_end).map(|found| at + found)
+}
+
+fn first_end(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
 fn classify(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(class::STOP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn values_end_where_they_end(bytes in prop::collection::vec(prop_oneof![
+            20 => any::<u8>(), 1 => Just(b'\r'), 1 => Just(b'\n'), 1 => Just(0), 2 => Just(b'\t'),
+        ], 0..80)) {
+            prop_assert_eq!(end_of_value(&bytes), first_end(&bytes));
+        }
+    }
 }

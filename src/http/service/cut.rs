@@ -122,7 +122,8 @@ mod tests {
     /// A connection as if just accepted: the client's end.
     fn open(service: &Rc<Service>) -> UnixStream {
         let (near, far) = UnixStream::pair().unwrap();
-        service.open(far.into(), Peer::Unix, &std::net::SocketAddr::from(([0; 4], 80)).into());
+        let bound = crate::net::Address::Inet(std::net::SocketAddr::from(([0; 4], 80)));
+        service.open(far.into(), Peer::Unix, &bound.into());
         near
     }
 
