@@ -4,7 +4,7 @@
 //! Must not know any directive by name.
 
 use super::affinity::Affinity;
-use super::certificates::varying;
+use super::certificates::kept;
 use super::computed::{self, Computed};
 use super::draft::{LocationDraft, Matcher, Scope};
 use super::regex::Regex;
@@ -58,7 +58,7 @@ pub struct Finish<'a, 'w> {
     switches: Vec<NeededSwitch>,
     error_logs: Vec<Vec<(Level, usize)>>,
     kept_logs: Vec<(Keeping, Span)>,
-    kept_certificates: Vec<(varying::Keeping, Span)>,
+    kept_certificates: Vec<(kept::Keeping, Span)>,
     locations: Vec<Location>,
 }
 
@@ -210,7 +210,7 @@ impl<'a, 'w> Finish<'a, 'w> {
     }
 
     /// The index of what one `ssl_certificate_cache` keeps, for all who inherit it.
-    pub fn kept_certificates(&mut self, kept: (varying::Keeping, Span)) -> usize {
+    pub fn kept_certificates(&mut self, kept: (kept::Keeping, Span)) -> usize {
         if let Some(at) = self.kept_certificates.iter().position(|known| *known == kept) {
             return at;
         }

@@ -4,7 +4,7 @@
 
 use super::background::Background;
 use super::calls::Calls;
-use super::certificates::varying;
+use super::certificates::kept;
 use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
@@ -42,7 +42,7 @@ pub struct Live {
     /// One for each of `snapshot.kept_logs`.
     kept_logs: Vec<RefCell<Kept>>,
     /// One for each of `snapshot.kept_certificates`.
-    pub kept_certificates: Vec<RefCell<varying::Kept>>,
+    pub kept_certificates: Vec<RefCell<kept::Kept>>,
     /// What the process logs to: connections before any request, and sets that are empty.
     pub main_log: ErrorLog,
     /// One for each of `snapshot.zones`.
@@ -119,7 +119,7 @@ impl Live {
             ErrorLog::new(set.iter().filter_map(target).collect::<Vec<_>>())
         });
         let kept_certificates =
-            snapshot.kept_certificates.iter().map(|how| varying::Kept::new(*how).into());
+            snapshot.kept_certificates.iter().map(|how| kept::Kept::new(*how).into());
         let roster = before.map(|live| live.gate.roster.clone()).unwrap_or_default();
         let background = before.map(|live| live.background.clone()).unwrap_or_default();
         let calls = before.map(|live| live.calls.clone());

@@ -107,7 +107,7 @@ pub struct Snapshot {
     /// What is kept open of logs whose names have variables.
     pub kept_logs: Vec<Keeping>,
     /// What is kept of certificates whose names have variables.
-    pub kept_certificates: Vec<super::certificates::varying::Keeping>,
+    pub kept_certificates: Vec<super::certificates::kept::Keeping>,
     /// Slots a request keeps for variables that the configuration defines.
     pub slots: usize,
     /// Their names, for those who ask while the server runs.

@@ -35,9 +35,14 @@ pub fn crls(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, St
     }
 }
 
+/// Whether a password is needed to read a key.
+pub fn is_encrypted(pem: &[u8]) -> bool {
+    memchr::memmem::find(pem, b"ENCRYPTED").is_some()
+}
+
 /// The private key in a PEM file; an encrypted one is opened by the first password that fits.
 pub fn key(pem: &[u8], passwords: &[Vec<u8>]) -> Result<PrivateKeyDer<'static>, String> {
-    if memchr::memmem::find(pem, b"ENCRYPTED").is_none() {
+    if !is_encrypted(pem) {
         return PrivateKeyDer::from_pem_slice(pem)
             .map_err(|error| format!("there is no key in it ({error})"));
     }

@@ -3,6 +3,7 @@
 //!
 //! Must not keep what is read with the configuration, whose record has it for the workers.
 
+pub mod kept;
 pub mod varying;
 
 use super::finish::Finish;
