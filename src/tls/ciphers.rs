@@ -1,7 +1,10 @@
 //! Versions, cipher suites and key exchange groups by the names that OpenSSL and nginx give them.
 
-use rustls::crypto::SupportedKxGroup;
-use rustls::{CipherSuite, NamedGroup, ProtocolVersion, SupportedCipherSuite};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{
+    CipherSuite, NamedGroup, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion,
+    version,
+};
 
 use super::PROVIDER;
 
@@ -15,6 +18,14 @@ pub struct Protocols {
 impl Default for Protocols {
     fn default() -> Self {
         Self { tls12: true, tls13: true }
+    }
+}
+
+impl Protocols {
+    /// rustls's form of them.
+    pub fn versions(self) -> Vec<&'static SupportedProtocolVersion> {
+        let known = [(self.tls13, &version::TLS13), (self.tls12, &version::TLS12)];
+        known.into_iter().filter_map(|(wanted, version)| wanted.then_some(version)).collect()
     }
 }
 
@@ -159,6 +170,20 @@ pub fn supported(wanted: &[CipherSuite]) -> Vec<SupportedCipherSuite> {
         PROVIDER.cipher_suites.iter().find(|known| known.suite() == *suite).copied()
     };
     wanted.iter().filter_map(find).collect()
+}
+
+/// All that is there, cut down to these suites and groups; no group stands for the usual ones.
+pub fn provider(
+    suites13: &[CipherSuite],
+    suites: &[CipherSuite],
+    groups: &[&'static dyn SupportedKxGroup],
+) -> CryptoProvider {
+    let mut provider = PROVIDER.clone();
+    provider.cipher_suites = supported(&[suites13, suites].concat());
+    if !groups.is_empty() {
+        provider.kx_groups = groups.to_vec();
+    }
+    provider
 }
 
 /// Groups and the names that OpenSSL has for them, the first of which `$ssl_curve` shows.

@@ -5,6 +5,8 @@
 
 pub mod certificate;
 pub mod ciphers;
+pub mod client;
+mod host;
 pub mod server;
 pub mod session;
 pub mod tickets;
@@ -13,6 +15,7 @@ pub mod verify;
 
 pub use crate::sys::libcrypto::Purpose;
 pub use certificate::Certificate;
+pub use client::Client;
 pub use server::{ClientAuth, Server};
 pub use session::Session;
 pub use trust::{Complaint, Trust};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
@@ -58,15 +58,9 @@ impl Server {
     /// rustls's form of it, but for the keys of tickets, which belong to the process. An error says
     /// that nothing is left to agree on.
     pub fn config(&self) -> Result<ServerConfig, String> {
-        let builder = ServerConfig::builder_with_provider(Arc::new(self.provider()));
-        let versions: Vec<_> = [
-            (self.protocols.tls13, &rustls::version::TLS13),
-            (self.protocols.tls12, &rustls::version::TLS12),
-        ]
-        .into_iter()
-        .filter_map(|(wanted, version)| wanted.then_some(version))
-        .collect();
-        let builder = builder.with_protocol_versions(&versions);
+        let provider = ciphers::provider(&self.suites13, &self.suites, &self.groups);
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider));
+        let builder = builder.with_protocol_versions(&self.protocols.versions());
         let builder = builder.map_err(|error| error.to_string())?;
         let mut config = builder
             .with_client_cert_verifier(self.verifier())
@@ -100,16 +94,6 @@ impl Server {
             Some(client) => Arc::new(verify::AskOnly::new(&client.announced)),
             None => Arc::new(NoClientAuth),
         }
-    }
-
-    fn provider(&self) -> CryptoProvider {
-        let suites: Vec<_> = self.suites13.iter().chain(&self.suites).copied().collect();
-        let mut provider = PROVIDER.clone();
-        provider.cipher_suites = ciphers::supported(&suites);
-        if !self.groups.is_empty() {
-            provider.kx_groups.clone_from(&self.groups);
-        }
-        provider
     }
 }
 

@@ -96,6 +96,11 @@ fn strong(chain: &[Vec<u8>]) -> Result<(), Complaint> {
 }
 
 impl Complaint {
+    /// OpenSSL's number for it.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
     /// Whether it is no more than that nobody trusted has signed, which `optional_no_ca` forgives.
     pub fn is_of_trust(self) -> bool {
         [18, 19, 20, 21, 27].contains(&self.0)
