@@ -25,6 +25,8 @@ pub struct Reply {
     pub headers: Headers,
     /// Sent after a chunked body.
     pub trailers: Headers,
+    /// Fields behind an upstream's body go on (`proxy_pass_trailers`).
+    pub passes_trailers: bool,
     pub body: Body,
     /// `Range` may be applied (static files).
     pub allow_ranges: bool,

@@ -9,7 +9,7 @@ use crate::http::client::Client;
 use crate::http::h1::chunked;
 use crate::http::h1::head::Version;
 use crate::http::io::{self as stream_io, Deadline};
-use crate::http::modules::{connection, headers, limit_rate};
+use crate::http::modules::{connection, headers, limit_rate, proxy};
 use crate::http::pace::Pace;
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
@@ -127,6 +127,7 @@ pub fn stop(req: &mut Request) {
 
 /// Ends a chunked body whose trailers could be computed only now.
 async fn end(req: &mut Request, out: &mut Vec<u8>, conf: &connection::Conf) -> Result<(), Cut> {
+    proxy::trailers(req);
     headers::trailers(req);
     out.clear();
     req.reply.trailers.write_to(out);

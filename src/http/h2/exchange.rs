@@ -9,7 +9,7 @@ use crate::http::conn::head::Framing;
 use crate::http::conn::pump::{self, Cut};
 use crate::http::conn::{begin, failed_here};
 use crate::http::h1::Reject;
-use crate::http::modules::{access_log, headers};
+use crate::http::modules::{access_log, headers, proxy};
 use crate::http::pipeline::{self, Verdict};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
@@ -132,6 +132,7 @@ async fn send(req: &mut Request, channel: &Channel, out: &mut Vec<u8>) -> Result
         return Err(Cut);
     }
     if trailers {
+        proxy::trailers(req);
         headers::trailers(req);
     }
     channel.end(reply::trailers(&req.reply.trailers)).map_err(|_| Cut)

@@ -164,7 +164,7 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "mp4_buffer_size" "mp4_max_buffer_size" "mp4_start_key_frame";
     // proxy
     HSL =>
-        "proxy_store_access" "proxy_pass_trailers" "proxy_force_ranges" "proxy_cache_key" "proxy_cache_bypass"
+        "proxy_store_access" "proxy_cache_key" "proxy_cache_bypass"
         "proxy_no_cache" "proxy_cache_valid" "proxy_cache_min_uses"
         "proxy_cache_max_range_offset" "proxy_cache_use_stale" "proxy_cache_methods"
         "proxy_cache_lock" "proxy_cache_lock_timeout" "proxy_cache_lock_age"
@@ -245,8 +245,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     // core
     HS =>
         "client_body_early_read";
-    HSL =>
-        "early_hints";
     HSLI =>
         "post_action";
 };

@@ -7,6 +7,7 @@ use crate::http::affinity::Lesson;
 use crate::http::client::Client;
 use crate::http::h1::chunked::Decoder;
 use crate::http::h1::framing::Length;
+use crate::http::headers::Headers;
 use crate::http::io::{self as stream_io, Deadline};
 use crate::http::pace::Pace;
 use crate::http::passage::Passage;
@@ -71,6 +72,8 @@ pub struct Answer {
     pub received: u64,
     /// When the body ended.
     pub ended: Option<Instant>,
+    /// Fields behind a chunked body, once it has ended.
+    trailers: Option<Box<Headers>>,
     /// nginx's sentence on what went wrong, for the log.
     pub trouble: Option<&'static str>,
 }
@@ -112,6 +115,7 @@ impl Answer {
             lesson: None,
             length: 0,
             ended: None,
+            trailers: None,
             trouble: None,
         };
         if matches!(answer.rest, Rest::Done) {
@@ -208,6 +212,16 @@ impl Answer {
         }
         self.sent = exchange.sent;
         Ok(())
+    }
+
+    /// Whether fields may follow the body.
+    pub fn may_have_trailers(&self) -> bool {
+        matches!(self.rest, Rest::Chunked(_))
+    }
+
+    /// Those that did.
+    pub fn trailers(&self) -> Option<&Headers> {
+        self.trailers.as_deref()
     }
 
     /// Whether the whole body has been read.
@@ -341,6 +355,10 @@ impl Answer {
                     out.extend_from_slice(&input[at + step.data.start..at + step.data.end]);
                     at += step.consumed;
                     if step.finished {
+                        let trailers = decoder.trailers();
+                        if !trailers.is_empty() {
+                            self.trailers = Some(Box::new(trailers.clone()));
+                        }
                         self.rest = Rest::Done;
                         break;
                     }

@@ -3,7 +3,9 @@
 
 use super::answer::Answer;
 use super::sender::{Outgoing, Sender, Source};
+use crate::http::client::Client;
 use crate::http::h1::response::{self, ResponseHead, ResponseParser};
+use crate::http::headers::Name;
 use crate::http::io::{self as stream_io, Deadline};
 use crate::http::passage::Passage;
 use crate::http::request_body::BodyError;
@@ -35,6 +37,8 @@ pub struct Ask<'a> {
     pub body_timeout: Duration,
     /// `proxy_buffer_size`: the longest head of an answer.
     pub head_limit: usize,
+    /// Early hints go on to the client, without fields of these names in lower case.
+    pub hints: Option<&'a [Vec<u8>]>,
 }
 
 /// Why there is no answer.
@@ -73,6 +77,9 @@ pub struct Exchange {
     pub gushes: bool,
     pub sent: u64,
     pub received: u64,
+    /// Early hints that the client has not taken yet, and bytes of those so far.
+    pub hints: Vec<u8>,
+    hinted: usize,
     /// All of the request has gone out.
     pub request_sent: bool,
     /// What sends the rest of it, when the answer began before.
@@ -89,6 +96,8 @@ impl Exchange {
             gushes: false,
             sent: 0,
             received: 0,
+            hints: Vec::new(),
+            hinted: 0,
             request_sent: false,
             sender: None,
         }
@@ -115,6 +124,7 @@ impl Exchange {
             parser: ResponseParser::new(),
             head: ResponseHead::default(),
             limit: ask.head_limit,
+            hints: ask.hints.map(<[_]>::to_vec),
             interim: 0,
             deadline: Deadline::after(ask.read_timeout),
         };
@@ -152,6 +162,7 @@ impl Exchange {
                 (done, _) => done,
             });
         }
+        self.give_hints(ask.source.client, cx);
         let nothing_to_send = self.request_sent || sender.broken.is_some();
         if nothing_to_send && reader.deadline.poll(cx).is_ready() {
             return Poll::Ready(Err(Failure::TimedOut));
@@ -162,6 +173,47 @@ impl Exchange {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         Poll::Pending
+    }
+
+    /// Writes early hints as far as the client takes them.
+    fn give_hints(&mut self, client: &Client, cx: &mut Context<'_>) {
+        while !self.hints.is_empty() {
+            let written = stream_io::poll_write(&client.stream, &self.hints, cx);
+            // A client that has gone is noticed as ever.
+            let Poll::Ready(Ok(n)) = written else { return };
+            client.sent.set(client.sent.get() + n as u64);
+            self.hints.drain(..n);
+        }
+    }
+
+    /// Takes note of early hints that are not too long.
+    fn take_hints(&mut self, head: &ResponseHead, len: usize, reader: (&[Vec<u8>], usize)) {
+        let (hidden, limit) = reader;
+        self.hinted += len;
+        let hides = |name: &[u8]| hidden.iter().any(|other| other.eq_ignore_ascii_case(name));
+        let framing = |id: Name| {
+            matches!(
+                id,
+                Name::Connection
+                    | Name::KeepAlive
+                    | Name::TransferEncoding
+                    | Name::ContentLength
+                    | Name::Upgrade
+                    | Name::ProxyConnection
+            )
+        };
+        let all = head.headers.iter();
+        let mut fields = all.filter(|field| !framing(field.id) && !hides(field.name)).peekable();
+        if self.hinted > limit || fields.peek().is_none() {
+            return;
+        }
+        self.hints.extend_from_slice(b"HTTP/1.1 103 Early Hints\r\n");
+        for field in fields {
+            for part in [field.name, b": ", field.value, b"\r\n"] {
+                self.hints.extend_from_slice(part);
+            }
+        }
+        self.hints.extend_from_slice(b"\r\n");
     }
 
     /// Goes on to the body.
@@ -176,6 +228,8 @@ struct Reader {
     head: ResponseHead,
     /// `proxy_buffer_size`.
     limit: usize,
+    /// Early hints are wanted, without these fields.
+    hints: Option<Vec<Vec<u8>>>,
     /// Interim answers so far.
     interim: u8,
     deadline: Deadline,
@@ -227,6 +281,11 @@ impl Reader {
                             return Some(Err(Failure::Invalid(
                                 "upstream sent too many interim responses".into(),
                             )));
+                        }
+                        if let Some(hidden) =
+                            self.hints.as_ref().filter(|_| self.head.status == 103)
+                        {
+                            exchange.take_hints(&self.head, len, (hidden, self.limit));
                         }
                         self.head.clear();
                         self.parser.reset();

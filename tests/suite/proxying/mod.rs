@@ -10,6 +10,7 @@ mod desync;
 mod headers;
 mod health;
 mod names;
+mod parts;
 mod shared;
 mod slow;
 mod tunnels;

@@ -101,11 +101,11 @@ fn trailers_for(conf: &Conf, status: u16) -> impl Iterator<Item = &Added> {
     conf.trailers.iter().filter(move |added| safe || added.always)
 }
 
-/// Whether `add_trailer` has fields for this answer, and it can be chunked to carry them.
+/// Whether there may be fields behind this answer's body, and it can be chunked to carry them.
 pub fn has_trailers(req: &Request) -> bool {
     let conf = req.conf();
     let status = req.reply.status;
-    trailers_for(&conf.headers, status).next().is_some()
+    (req.reply.passes_trailers || trailers_for(&conf.headers, status).next().is_some())
         && conf.connection.chunked
         && req.head.version >= Version::Http11
         && !req.header_only()

@@ -60,6 +60,9 @@ pub struct Draft {
     pub(super) temp_path: Option<PathBuf>,
     pub(super) temp_max: Option<u64>,
     pub(super) temp_step: Option<u64>,
+    pub(super) force_ranges: Option<bool>,
+    pub(super) pass_trailers: Option<bool>,
+    pub(super) early_hints: Option<Vec<Word>>,
     /// Of this location alone.
     pub(super) checks: Vec<CheckDraft>,
     /// `http` only.
@@ -106,6 +109,11 @@ pub struct Conf {
     pub(super) ignored: u32,
     /// Where an answer goes that the client is too slow for; `None` where the upstream has to wait.
     pub(super) ahead: Option<Arc<ReadAhead>>,
+    /// Ranges of any answer whose length is known.
+    pub(super) force_ranges: bool,
+    pub(super) pass_trailers: bool,
+    /// 103 goes on to the client if one of these is true.
+    pub(super) early_hints: Vec<Template>,
     /// Health checks of the group that requests are passed to.
     pub checks: Vec<Check>,
 }
@@ -135,7 +143,8 @@ impl Draft {
             read_timeout, next_upstream, next_tries, next_timeout, redirects, buffering,
             request_buffering, buffer_size, buffers, intercept_errors, ignore_abort,
             pass_request_headers, pass_request_body, method, set_body, socket_keepalive, rcvbuf,
-            sndbuf, bind, limit_rate, ignore_headers, temp_path, temp_max, temp_step,
+            sndbuf, bind, limit_rate, ignore_headers, temp_path, temp_max, temp_step, force_ranges,
+            pass_trailers, early_hints,
         );
         self.cookies.inherit(&outer.cookies);
     }
@@ -189,6 +198,9 @@ impl Draft {
             limit_rate: Size::new(self.limit_rate.as_ref(), cx),
             ignored: self.ignore_headers.unwrap_or(0),
             ahead: self.ahead(bytes(size), cx),
+            force_ranges: self.force_ranges.unwrap_or(false),
+            pass_trailers: self.pass_trailers.unwrap_or(false),
+            early_hints: self.early_hints.iter().flatten().map(|word| cx.template(word)).collect(),
             checks,
             pass,
         }

@@ -18,5 +18,6 @@ mod variables;
 pub use conf::{Conf, Draft};
 pub use health::define;
 pub use pass::run;
+pub use reply::trailers;
 pub use rows::ROWS;
 pub use variables::VARIABLES;

@@ -7,6 +7,7 @@ use super::{reply, retry};
 use crate::http::affinity::Affinity;
 use crate::http::client::Client;
 use crate::http::h1::framing::{self, Length};
+use crate::http::h1::head::Version;
 use crate::http::headers::Name;
 use crate::http::method::Method;
 use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Plan, Reply, Source};
@@ -251,10 +252,19 @@ impl Course<'_> {
         }
     }
 
+    /// Whether the client can be told of early hints, and is to be.
+    fn wants_hints(&self, req: &Request) -> bool {
+        self.conf.early_hints.iter().any(|value| value.is_true(req))
+            && req.is_main()
+            && req.head.version == Version::Http11
+            && !req.client.is_carried()
+    }
+
     async fn ask(&self, req: &mut Request, exchange: &mut Exchange) -> Result<Reply, Failure> {
         let client = req.client.clone();
         let snapshot = req.snapshot.clone();
         let all = snapshot.conf(req.location);
+        let hints = self.wants_hints(req);
         let ask = Ask {
             outgoing: self.outgoing(&req.body),
             source: Source { head: &self.head, body: &mut req.body, client: &client },
@@ -264,8 +274,15 @@ impl Course<'_> {
             read_timeout: self.conf.read_timeout,
             body_timeout: all.client_body.timeout,
             head_limit: self.conf.buffer_size,
+            hints: hints.then_some(&self.conf.hidden[..]),
         };
-        exchange.ask(ask).await
+        let reply = exchange.ask(ask).await;
+        let left = std::mem::take(&mut exchange.hints);
+        if !left.is_empty() && reply.is_ok() {
+            // What follows must not come into the middle of it; a client that fails is met again.
+            let _ = client.write_all(&left, all.connection.send_timeout).await;
+        }
+        reply
     }
 
     /// An answer has begun: it goes to the client, or its status sends us to the next server.

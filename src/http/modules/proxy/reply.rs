@@ -31,6 +31,19 @@ pub const IGNORED: &[(&str, u32)] = &[
     ("Vary", 0),
 ];
 
+/// At the end of a body: the fields that the upstream has sent behind it, but for those hidden.
+pub fn trailers(req: &mut Request) {
+    let Body::Upstream(answer) = req.reply.body.source() else { return };
+    let Some(trailers) = answer.trailers().filter(|_| req.reply.passes_trailers).cloned() else {
+        return;
+    };
+    let snapshot = req.snapshot.clone();
+    let conf = &snapshot.conf(req.location).proxy;
+    for field in trailers.iter().filter(|field| !conf.hides(field.name)) {
+        req.reply.trailers.push_field(field);
+    }
+}
+
 /// Turns an upstream's answer into the client's.
 pub fn prepare(
     req: &mut Request,
@@ -89,9 +102,12 @@ pub fn prepare(
         reply.headers.push_known(Name::SetCookie, &session);
     }
     copy_fields(req, conf, &mut reply);
-    if status == 101 {
-        req.keepalive = false;
+    reply.passes_trailers = conf.pass_trailers && answer.may_have_trailers();
+    if conf.force_ranges {
+        reply.headers.remove(Name::AcceptRanges);
+        reply.allow_ranges = true;
     }
+    req.keepalive &= status != 101;
     reply.body = Body::Upstream(Box::new(answer));
     req.reply = reply;
     Stop::Reply

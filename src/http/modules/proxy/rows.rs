@@ -42,6 +42,31 @@ pub static ROWS: &[Row<Scope>] = &[
         },
     ),
     row(
+        "proxy_force_ranges",
+        HSL,
+        Args::Flag,
+        "A range of an answer is sent even if the upstream does not say that it may be asked for.",
+        |s, dir, _| values::flag(&mut s.drafts.proxy.force_ranges, dir),
+    ),
+    row(
+        "proxy_pass_trailers",
+        HSL,
+        Args::Flag,
+        "Fields behind the body of an upstream's answer go on to the client.",
+        |s, dir, _| values::flag(&mut s.drafts.proxy.pass_trailers, dir),
+    ),
+    row(
+        "early_hints",
+        HSL,
+        Args::AtLeast(1),
+        "An upstream's 103 goes on to a client of HTTP/1.1 if one of these is neither empty nor `0`.",
+        |s, dir, _| {
+            values::once(&s.drafts.proxy.early_hints, dir)?;
+            s.drafts.proxy.early_hints = Some(dir.args.clone());
+            Ok(())
+        },
+    ),
+    row(
         "proxy_hide_header",
         HSL,
         Args::Exactly(1),

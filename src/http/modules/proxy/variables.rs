@@ -1,6 +1,7 @@
 //! Owns `$proxy_*` and `$upstream_*`.
 
-use crate::http::headers::Name;
+use crate::http::body::Body;
+use crate::http::headers::{Headers, Name};
 use crate::http::origin::Origin;
 use crate::http::request::{Request, Try};
 use crate::http::vars::{Variable, push};
@@ -80,6 +81,14 @@ pub static VARIABLES: &[Variable] = &[
         get: |req, suffix, out| fields(req, suffix, out),
     },
     Variable {
+        name: "upstream_trailer_",
+        doc: "A field behind the body of the last answer.",
+        get: |req, suffix, out| {
+            let Body::Upstream(answer) = req.reply.body.source() else { return false };
+            answer.trailers().is_some_and(|trailers| joined(trailers, suffix, out))
+        },
+    },
+    Variable {
         name: "upstream_cookie_",
         doc: "A cookie that the last answer sets.",
         get: |req, suffix, out| cookie(req, suffix, out),
@@ -114,8 +123,12 @@ fn time(spent: Option<Duration>, out: &mut Vec<u8>) -> bool {
 
 /// All values of a field, whose name has `_` for `-` in a variable.
 fn fields(req: &Request, suffix: &[u8], out: &mut Vec<u8>) -> bool {
+    joined(&req.upstream_headers, suffix, out)
+}
+
+fn joined(headers: &Headers, suffix: &[u8], out: &mut Vec<u8>) -> bool {
     let mut found = false;
-    for field in req.upstream_headers.iter() {
+    for field in headers.iter() {
         if is_named(field.name, suffix) {
             if found {
                 out.extend_from_slice(b", ");
@@ -132,13 +145,21 @@ fn is_named(name: &[u8], suffix: &[u8]) -> bool {
     name.len() == suffix.len() && name.iter().map(fold).eq(suffix.iter().copied())
 }
 
+/// Bytes from the first that is no space on.
+fn without_spaces<'a>(bytes: impl ExactSizeIterator<Item = &'a u8>) -> usize {
+    let all = bytes.len();
+    all - bytes.take_while(|byte| **byte == b' ').count()
+}
+
 fn cookie(req: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
     for value in req.upstream_headers.get_all(Name::SetCookie) {
         let pair = value.split(|b| *b == b';').next().unwrap_or_default();
         if let Some(at) = memchr::memchr(b'=', pair)
-            && pair[..at].eq_ignore_ascii_case(name)
+            && without_spaces(pair[..at].iter().rev()) == name.len()
+            && pair[..name.len()].eq_ignore_ascii_case(name)
         {
-            return push(Some(&pair[at + 1..]), out);
+            let skipped = pair.len() - without_spaces(pair[at + 1..].iter());
+            return push(Some(&pair[skipped..]), out);
         }
     }
     false

@@ -1,8 +1,9 @@
 //! Owns range requests (RFC 9110, section 14): which are honoured, and the answer to them.
 //!
-//! Must not touch a body that is still arriving; ranges are for files and texts.
+//! Must not read a body that is still arriving ahead of its turn: of such a one there is at most one range.
 
 mod parse;
+mod within;
 
 use super::inherit;
 use crate::conf::{Args, Row, values};
@@ -20,6 +21,7 @@ use crate::log::clock;
 use parse::{Answer, Ranges};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use within::Within;
 
 /// As written.
 #[derive(Debug, Default, Clone)]
@@ -60,13 +62,18 @@ pub fn run(req: &mut Request) -> Phase {
     let able = req.reply.allow_ranges
         && req.reply.status == 200
         && req.head.version >= Version::Http10
-        && matches!(req.reply.body.source(), Body::Empty | Body::Bytes(_) | Body::File(_));
+        && matches!(
+            req.reply.body.source(),
+            Body::Empty | Body::Bytes(_) | Body::File(_) | Body::Upstream(_)
+        );
     let (true, Some(length)) = (able && max != Some(0), req.reply.content_length) else {
         return Ok(());
     };
+    let arrives = req.reply.is_proxied();
     let asked = wanted(req).map_or(Answer::Whole, |ranges| parse::parse(ranges, length, max));
     match asked {
         Answer::Whole => req.reply.headers.push_known(Name::AcceptRanges, b"bytes"),
+        Answer::Partial(ranges) if arrives && ranges.len() > 1 => {}
         Answer::Partial(ranges) => partial(&mut req.reply, &ranges, length),
         Answer::NotSatisfiable => {
             // Another reply is made; nothing that was meant for this one may go with it.
@@ -108,6 +115,10 @@ fn partial(reply: &mut Reply, ranges: &Ranges, length: u64) {
         let value = format!("bytes {start}-{}/{length}", end - 1);
         reply.headers.push_known(Name::ContentRange, value.as_bytes());
         reply.content_length = Some(end - start);
+        if reply.is_proxied() {
+            reply.body.filter(Box::new(Within::new(start, end)));
+            return;
+        }
         // A filter that keeps the length makes of each byte another: it may as well get a part.
         let body = reply.body.source_mut();
         *body = match piece(body, start, end) {

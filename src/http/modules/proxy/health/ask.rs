@@ -81,6 +81,7 @@ fn question<'a>(req: &'a mut Request, conf: &Conf, head: &'a [u8]) -> Ask<'a> {
         read_timeout: conf.read_timeout,
         body_timeout: conf.read_timeout,
         head_limit: conf.buffer_size,
+        hints: None,
         source: Source { head, body: &mut req.body, client: &req.client },
     }
 }
