@@ -91,9 +91,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "acme_issuer" "acme_shared_zone";
     Contexts::SERVER =>
         "acme_certificate";
-    // browser
-    HSL =>
-        "modern_browser" "ancient_browser" "modern_browser_value" "ancient_browser_value";
     // dav
     HSL =>
         "dav_methods" "create_full_put_path" "min_delete_depth" "dav_access";
