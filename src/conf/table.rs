@@ -175,9 +175,13 @@ impl<T> Table<T> {
                 env.no_effect.entry(name.to_owned()).or_insert(directive.name.span);
             }
             Action::NotYet => {
-                return Err(
-                    directive.error(format_args!("\"{name}\" directive is not supported yet"))
-                );
+                let why =
+                    |doc: &'static str| doc.strip_prefix("Not supported yet: ")?.strip_suffix('.');
+                let reason = why(row.doc).filter(|why| !why.is_empty());
+                let (colon, reason) = reason.map_or(("", ""), |why| (": ", why));
+                return Err(directive.error(format_args!(
+                    "\"{name}\" directive is not supported yet{colon}{reason}"
+                )));
             }
         }
         Ok(())

@@ -73,7 +73,7 @@ pub static DIRECTIVES: &[Row<Draft>] = &[
         "Holds the HTTP servers."),
     row("load_module", MAIN, Args::Exactly(1), Action::Set(load_module),
         "Accepted without effect for nginx's own modules: what is here is built in."),
-    row("stream", MAIN, Args::None, Action::NotYet, "Holds the TCP and UDP servers."),
+    row("stream", MAIN, Args::None, Action::NotYet, "Not supported yet: servers for TCP and UDP are not built yet."),
     row("mail", MAIN, Args::None, Action::NotYet, "Holds the mail servers."),
     row("lock_file", MAIN, Args::Exactly(1), Action::NoEffect, "There is no accept mutex to lock."),
     row("timer_resolution", MAIN, Args::Exactly(1), Action::NoEffect, "Time is read when it is needed."),

@@ -181,7 +181,10 @@ fn sentences_are_nginxs() {
             "the number of \"worker_processes\" is not equal to the number of \
              \"worker_cpu_affinity\" masks, using last mask for remaining worker processes",
         ),
-        ("stream {}", "\"stream\" directive is not supported yet"),
+        (
+            "stream {}",
+            "\"stream\" directive is not supported yet: servers for TCP and UDP are not built yet",
+        ),
         ("bogus;", "unknown directive \"bogus\""),
     ] {
         assert_eq!(complaint(text), sentence, "{text}");

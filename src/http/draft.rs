@@ -214,6 +214,11 @@ pub const fn not_yet(name: &'static str, contexts: Contexts) -> Row<Scope> {
     Row { name, contexts, args: Args::Any, doc: "Not supported yet.", action: Action::NotYet }
 }
 
+/// The same with the reason: `Not supported yet: REASON.`
+pub const fn not_yet_for(name: &'static str, contexts: Contexts, doc: &'static str) -> Row<Scope> {
+    Row { name, contexts, args: Args::Any, doc, action: Action::NotYet }
+}
+
 /// `http`, `server` and `location`: where most directives may stand.
 pub const HSL: Contexts = Contexts::HTTP.or(Contexts::SERVER).or(Contexts::LOCATION);
 /// The same and `if` inside a location.

@@ -44,10 +44,10 @@ fn each_directive_has_its_line() {
         "inner.conf:1 tcp_nopush: without effect, No effect: ",
         "inner.conf:2 never_heard_of: unsupported, unknown directive \"never_heard_of\"",
         "nginx.conf:6 location: supported",
-        "nginx.conf:6 fastcgi_pass: unsupported, \"fastcgi_pass\" directive is not supported yet",
+        "nginx.conf:6 fastcgi_pass: unsupported, \"fastcgi_pass\" directive is not supported yet: FastCGI is not built yet",
         "nginx.conf:6 proxy_set_header: unsupported, unknown \"nowhere\" variable",
         "nginx.conf:7 types: supported",
-        "nginx.conf:10 stream: unsupported, \"stream\" directive is not supported yet",
+        "nginx.conf:10 stream: unsupported, \"stream\" directive is not supported yet: servers for TCP and UDP are not built yet",
         "nginx.conf:10 listen: unsupported, stands in \"stream\"",
         "14 directives: 7 supported, 1 without effect, 6 unsupported",
     ] {

@@ -113,13 +113,18 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_refused_by_name_unless_it_is_off() {
-        for directive in ["tcp_nodelay off;", "fastcgi_param A b;", "modern_browser x;"] {
+        for (directive, why) in [
+            ("tcp_nodelay off;", ""),
+            ("fastcgi_param A b;", ": FastCGI is not built yet"),
+            ("proxy_cache one;", ": caches are not built yet"),
+        ] {
             let name = directive.split(' ').next().unwrap();
-            let message = format!("\"{name}\" directive is not supported yet");
+            let message = format!("\"{name}\" directive is not supported yet{why}");
             assert_eq!(errors("", directive), [message], "{directive}");
         }
         let off = "autoindex off; auth_basic off; tcp_nodelay on; \
-                   http2 off; mirror off; proxy_cache off;";
+                   http2 off; mirror off; proxy_cache off; disable_symlinks off; \
+                   proxy_no_cache $cookie_a; proxy_cache_bypass $http_upgrade; fastcgi_temp_path /t;";
         assert_eq!(errors("", off), [""; 0]);
     }
 }

@@ -8,7 +8,7 @@ mod types;
 
 use super::inherit;
 use crate::conf::{Action, Args, Contexts, Directive, Error, Row, Word, values};
-use crate::http::draft::{HSL, HSLI, Matcher, Scope, block, no_effect, not_yet, row};
+use crate::http::draft::{HSL, HSLI, Matcher, Scope, block, no_effect, row};
 use crate::http::finish::Finish;
 use crate::http::request::Request;
 use crate::http::root::{Alias, Root};
@@ -200,7 +200,6 @@ pub static ROWS: &[Row<Scope>] = &[
     row("etag", HSL, Args::Flag, "Sends `ETag` with static files (default on).", |s, dir, _| {
         values::flag(&mut s.drafts.files.etag, dir)
     }),
-    not_yet("disable_symlinks", HSL),
     row(
         "sendfile",
         HSLI,
