@@ -11,6 +11,7 @@ use super::regex::Regex;
 use super::route::Lookup;
 use super::snapshot::{Kind, Location, NeededSwitch, Needs, Server, Snapshot};
 use super::template::{self, Piece, Template};
+use super::upstream_ssl;
 use super::vars::{Names, Var};
 use super::zones::SharedZone;
 use crate::conf::{Contexts, Env, Error, Pattern, Severity, Span, Word};
@@ -43,6 +44,8 @@ pub struct Finish<'a, 'w> {
     pub context: Contexts,
     /// The server being finished speaks HTTP/2.
     pub http2: bool,
+    /// Requests may be passed on over TLS from the block being finished.
+    pub upstream_https: bool,
     /// Index of the block's first inner location, for modules that enter them by number.
     pub inner: Vec<usize>,
     /// `server_name` of the server being finished.
@@ -53,6 +56,10 @@ pub struct Finish<'a, 'w> {
     uses: HashMap<String, Span>,
     /// How servers speak TLS.
     pub tls: Vec<crate::tls::Server>,
+    /// How TLS is spoken with upstreams.
+    pub upstream_ssl: Vec<upstream_ssl::Settings>,
+    /// What was written for each of them.
+    pub upstream_ssl_written: Vec<String>,
     log_files: Vec<PathBuf>,
     temp_dirs: Vec<PathBuf>,
     switches: Vec<NeededSwitch>,
@@ -78,11 +85,14 @@ impl<'a, 'w> Finish<'a, 'w> {
             matcher: None,
             context: Contexts::HTTP,
             http2: false,
+            upstream_https: false,
             inner: Vec::new(),
             server_names: Vec::new(),
             computed: Vec::new(),
             uses: HashMap::new(),
             tls: Vec::new(),
+            upstream_ssl: Vec::new(),
+            upstream_ssl_written: Vec::new(),
             log_files: Vec::new(),
             temp_dirs: Vec::new(),
             switches: vec![NeededSwitch {
@@ -209,7 +219,7 @@ impl<'a, 'w> Finish<'a, 'w> {
         self.kept_logs.len() - 1
     }
 
-    /// The index of what one `ssl_certificate_cache` keeps, for all who inherit it.
+    /// The index of what one `…ssl_certificate_cache` keeps, for all who inherit it.
     pub fn kept_certificates(&mut self, kept: (kept::Keeping, Span)) -> usize {
         if let Some(at) = self.kept_certificates.iter().position(|known| *known == kept) {
             return at;
@@ -252,6 +262,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         resolvers: cx.resolvers,
         affinities: cx.affinities,
         tls: cx.tls,
+        upstream_ssl: cx.upstream_ssl,
         ticket_zone,
         error_logs: cx.error_logs,
         kept_logs: cx.kept_logs.into_iter().map(|(how, _)| how).collect(),
@@ -320,6 +331,7 @@ fn block(scope: &Scope, kind: Kind, name: Vec<u8>, cx: &mut Finish) -> usize {
     cx.matcher.clone_from(&scope.matcher);
     cx.context = scope.context;
     cx.http2 = scope.drafts.speaks_http2();
+    cx.upstream_https = scope.drafts.passes_https();
     cx.inner = numbers;
     let conf = scope.drafts.finish(cx);
     let auto_redirect = matches!(kind, Kind::Prefix { .. } | Kind::Exact)

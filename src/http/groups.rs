@@ -9,11 +9,16 @@ use crate::net::address::{Endpoint, Host};
 use crate::upstream::GroupSpec;
 
 /// The group of an authority that `word` names: an `upstream` block, else the host itself, which is
-/// looked up now. The default port is 80. Index into the snapshot's groups; the error is nginx's
+/// looked up now. Index into the snapshot's groups; the error is nginx's
 /// sentence.
-pub fn implied(cx: &mut Finish, word: &Word, authority: &str) -> Result<usize, String> {
+pub fn implied(
+    cx: &mut Finish,
+    word: &Word,
+    authority: &str,
+    default_port: u16,
+) -> Result<usize, String> {
     let bad = |why: &dyn std::fmt::Display| format!("{why} in upstream \"{authority}\"");
-    let endpoint = Endpoint::parse_server(authority, 80).map_err(|why| bad(&why))?;
+    let endpoint = Endpoint::parse_server(authority, default_port).map_err(|why| bad(&why))?;
     let shown = match &endpoint.host {
         Host::Name(host) => host.clone(),
         Host::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),

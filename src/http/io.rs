@@ -3,6 +3,7 @@
 //! Must not know HTTP, and must never hold a borrow over a wait.
 
 use super::spare::{Buffer, Spare};
+use crate::log::os_error;
 use crate::net::Stream;
 use bytes::BufMut;
 use std::cell::RefCell;
@@ -74,6 +75,18 @@ impl Drop for Deadline {
             // A thread that ends has no more use for it.
             let _ = TIMERS.try_with(|spare| spare.keep(timer));
         }
+    }
+}
+
+/// nginx's sentence for a handshake that has failed.
+pub fn handshake_failed(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "peer closed connection in SSL handshake".to_owned(),
+        io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied => {
+            let why = error.get_ref().map(ToString::to_string).unwrap_or_default();
+            format!("SSL_do_handshake() failed (SSL: {why})")
+        }
+        _ => format!("SSL_do_handshake() failed{}", os_error(error)),
     }
 }
 

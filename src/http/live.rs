@@ -9,6 +9,7 @@ use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
 use super::tickets::TicketKeys;
+use super::upstream_ssl::Sessions;
 use crate::dns::Resolver;
 use crate::log::kept::Kept;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
@@ -53,6 +54,8 @@ pub struct Live {
     pub background: Rc<Background>,
     /// One for each of `snapshot.tls`.
     pub tls: Vec<Option<Arc<ServerConfig>>>,
+    /// One for each of `snapshot.upstream_ssl`.
+    pub upstream_ssl: Vec<Option<Rc<Sessions>>>,
     /// What their tickets are sealed with.
     pub tickets: TicketKeys,
     /// What masters call out to this worker; the same for all configurations.
@@ -127,7 +130,10 @@ impl Live {
         calls.follow(&groups, &main_log);
         let tickets = snapshot.ticket_zone.and_then(|at| zones.get(at).cloned());
         let tickets = TicketKeys::new(&snapshot.tls, tickets);
+        let sessions = before.map(|live| &live.upstream_ssl[..]).unwrap_or_default();
+        let sessions = snapshot.upstream_ssl.iter().map(|one| Sessions::new(one, sessions));
         Self {
+            upstream_ssl: sessions.collect(),
             background,
             tls: snapshot.tls.iter().map(|server| armed(server, &tickets)).collect(),
             tickets,

@@ -61,6 +61,7 @@ pub mod static_file;
 pub mod subrequest;
 pub mod template;
 pub mod tickets;
+pub mod upstream_ssl;
 pub mod uri;
 pub mod vars;
 pub mod whole_body;

@@ -47,6 +47,8 @@ pub struct Try {
     /// All bytes sent to and received from the upstream.
     pub sent: u64,
     pub received: u64,
+    /// The connection is there and becomes TLS.
+    pub securing: bool,
     /// This try began a new list (` : ` instead of `, `), after an internal redirect.
     pub new_list: bool,
 }
@@ -412,7 +414,9 @@ impl fmt::Display for About<'_> {
         if let Some(last) = req.tries.last().filter(|_| req.asking) {
             let colon = if last.peer.starts_with("unix:") { ":" } else { "" };
             let target = text(&req.upstream_target);
-            write!(f, ", upstream: \"http://{}{colon}{target}\"", last.peer)?;
+            let tls = req.origin.as_ref().is_some_and(|origin| origin.tls);
+            let scheme = if tls { "https" } else { "http" };
+            write!(f, ", upstream: \"{scheme}://{}{colon}{target}\"", last.peer)?;
         }
         if let Some(host) = req.head.headers.get(Name::Host) {
             write!(f, ", host: \"{}\"", text(host))?;

@@ -7,6 +7,7 @@ use super::computed::Computed;
 use super::modules::Conf;
 use super::regex::Regex;
 use super::route::{Endpoints, Lookup};
+use super::upstream_ssl;
 use super::vars::Names;
 use super::zones::SharedZone;
 use crate::dns::ResolverSpec;
@@ -100,6 +101,8 @@ pub struct Snapshot {
     pub affinities: HashMap<usize, Affinity>,
     /// How servers speak TLS.
     pub tls: Vec<crate::tls::Server>,
+    /// How TLS is spoken with upstreams.
+    pub upstream_ssl: Vec<upstream_ssl::Settings>,
     /// The zone with the keys of their tickets, among `needs.zones`.
     pub ticket_zone: Option<usize>,
     /// Sets of error logs: (level, index into `needs.log_files`).

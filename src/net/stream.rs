@@ -170,6 +170,13 @@ impl Stream {
         socket.shutdown_write()
     }
 
+    /// Says that this was all, where TLS is spoken, as far as it goes now. Then it can be dropped.
+    pub fn say_end(&mut self) {
+        if let Stream::Own(socket, Some(tls)) = self {
+            tls.say_end(socket);
+        }
+    }
+
     /// The session, where TLS is spoken.
     pub fn tls(&self) -> Option<&Tls> {
         match self {

@@ -19,17 +19,21 @@ use super::watch;
 /// Says whose settings opened a connection: one value for each location that passes to a group.
 /// With `keepalive N local` (the default) nobody else gets it, because TLS names, client
 /// certificates or a local address may differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tag(pub usize);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    settings: usize,
+    /// What is spoken below the protocol, if anything is. Where that differs, no connection stands for
+    /// another, whoever may share them otherwise.
+    below: Option<Rc<[u8]>>,
+}
 
 impl Tag {
-    /// The same settings with this local address.
-    #[must_use]
-    pub fn from(self, local: Option<SocketAddr>) -> Self {
-        let Some(local) = local else { return self };
+    /// Of the location with this number, from this local address, and with this below.
+    pub fn new(settings: usize, local: Option<SocketAddr>, below: Option<Rc<[u8]>>) -> Self {
+        let Some(local) = local else { return Self { settings, below } };
         let mut hasher = DefaultHasher::new();
-        (self.0, local).hash(&mut hasher);
-        Self(usize::try_from(hasher.finish()).unwrap_or(usize::MAX))
+        (settings, local).hash(&mut hasher);
+        Self { settings: usize::try_from(hasher.finish()).unwrap_or(usize::MAX), below }
     }
 }
 
@@ -56,9 +60,10 @@ impl Pool {
     }
 
     /// The most recently used idle connection to this peer's address.
-    pub fn take(&self, peer: &PeerRef, tag: Tag) -> Option<Pooled> {
+    pub fn take(&self, peer: &PeerRef, tag: &Tag) -> Option<Pooled> {
         let suits = |idle: &Idle| {
-            (!self.spec.local || idle.tag == tag)
+            idle.tag.below == tag.below
+                && (!self.spec.local || idle.tag.settings == tag.settings)
                 && (Rc::ptr_eq(&idle.peer, &peer.peer) || idle.peer.address == peer.peer.address)
         };
         loop {

@@ -5,12 +5,12 @@
 
 use super::{Idle, announce, begin};
 use crate::http::client::{Client, Secured};
-use crate::http::io::Deadline;
+use crate::http::io::{Deadline, handshake_failed};
 use crate::http::modules::ssl;
 use crate::http::request::{Request, Start};
 use crate::http::service::Service;
 use crate::http::snapshot::Snapshot;
-use crate::log::{Level, os_error};
+use crate::log::Level;
 use crate::net::{Hello, Socket, Tls};
 use crate::tls::server::with_certificates;
 use crate::tls::{Certificate, Session};
@@ -184,11 +184,6 @@ fn tell(service: &Service, client: &Client, error: &io::Error) {
                 "while SSL handshaking",
             );
         }
-        ErrorKind::UnexpectedEof => say(format_args!("peer closed connection in SSL handshake")),
-        ErrorKind::InvalidData | ErrorKind::PermissionDenied => {
-            let why = error.get_ref().map(ToString::to_string).unwrap_or_default();
-            say(format_args!("SSL_do_handshake() failed (SSL: {why})"));
-        }
-        _ => say(format_args!("SSL_do_handshake() failed{}", os_error(error))),
+        _ => say(format_args!("{}", handshake_failed(error))),
     }
 }

@@ -188,11 +188,7 @@ pub static ROWS: &[Row<Scope>] = rows! {
         "mp4_buffer_size" "mp4_max_buffer_size" "mp4_start_key_frame";
     // proxy
     "": HSL =>
-        "proxy_store_access"                                         "proxy_ssl_session_reuse" "proxy_ssl_protocols"
-        "proxy_ssl_ciphers" "proxy_ssl_name" "proxy_ssl_server_name" "proxy_ssl_verify"
-        "proxy_ssl_verify_depth" "proxy_ssl_trusted_certificate" "proxy_ssl_crl"
-        "proxy_ssl_certificate" "proxy_ssl_certificate_key" "proxy_ssl_certificate_cache"
-        "proxy_ssl_password_file" "proxy_ssl_conf_command";
+        "proxy_store_access";
     "caches are not built yet": HTTP =>
         "proxy_cache_path";
     // scgi

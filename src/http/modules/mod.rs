@@ -44,7 +44,7 @@ macro_rules! modules {
 modules! {
     realip, auth_basic, secure_link, referer, userid, empty_gif, random_index, autoindex,
     browser, blocks, connection, http2, ssl, client_body, server, redirect, files, not_modified, range, index, try_files, mirror, error_page,
-    rewrite, maintenance, access, auth_request, addition, ssi, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, resolver, proxy, variables,
+    rewrite, maintenance, access, auth_request, addition, ssi, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, resolver, proxy, proxy_ssl, variables,
     compress, sub_filter, charset,
     limit_rate, limit_req, limit_conn, tuning, absent,
 }
@@ -53,6 +53,11 @@ impl Drafts {
     /// Whether a server speaks HTTP/2, by its own word or that of a `listen`.
     pub fn speaks_http2(&self) -> bool {
         self.http2.is_on() || self.server.speaks_http2()
+    }
+
+    /// Whether requests may be passed on over TLS from here.
+    pub fn passes_https(&self) -> bool {
+        self.proxy.passes_https()
     }
 
     /// An `if` inside a location answers as its location does: the content handler comes along.

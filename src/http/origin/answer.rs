@@ -455,6 +455,8 @@ impl Answer {
             let stream = exchange.stream.into_inner();
             let connection = Pooled { stream, requests: plan.requests, since: plan.since };
             plan.group.pool().put(&plan.peer, plan.tag, connection, now);
+        } else {
+            exchange.stream.into_inner().say_end();
         }
         plan.group.free(plan.peer, Outcome::Ok, now);
     }

@@ -7,6 +7,8 @@
 pub struct Origin {
     /// Index into the snapshot's groups.
     pub group: usize,
+    /// Whether TLS is spoken with it.
+    pub tls: bool,
     /// Host and port as the Host field has them: the port only where it is not the scheme's.
     pub host: Vec<u8>,
     pub port: Vec<u8>,

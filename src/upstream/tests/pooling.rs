@@ -11,7 +11,10 @@ use super::{local, spec};
 use crate::net::Address;
 use crate::upstream::{Group, GroupSpec, KeepaliveSpec, PeerRef, Pooled, ServerSpec, Tag};
 
-const TAG: Tag = Tag(1);
+/// Of the location with this number.
+fn tag(settings: usize) -> Tag {
+    Tag::new(settings, None, None)
+}
 
 /// A group of unix sockets: they need no port and report a close at once.
 struct Bench {
@@ -54,11 +57,11 @@ impl Bench {
     }
 
     fn put(&self, peer: &PeerRef, pooled: Pooled) -> bool {
-        self.group.pool().put(peer, TAG, pooled, Instant::now())
+        self.group.pool().put(peer, tag(1), pooled, Instant::now())
     }
 
     fn take(&self, peer: &PeerRef) -> Option<Pooled> {
-        self.group.pool().take(peer, TAG)
+        self.group.pool().take(peer, &tag(1))
     }
 
     /// Lets the event loop and the watching task run until the pool holds this many.
@@ -108,8 +111,23 @@ fn only_the_same_address_and_tag_match() {
         let (pooled, _a) = bench.connect(&one).await;
         bench.put(&one, pooled);
         assert!(bench.take(&two).is_none());
-        assert!(bench.group.pool().take(&one, Tag(2)).is_none());
+        assert!(bench.group.pool().take(&one, &tag(2)).is_none());
         assert!(bench.take(&one).is_some());
+    });
+}
+
+/// Whoever shares connections otherwise.
+#[test]
+fn what_is_spoken_below_must_be_the_same() {
+    local(async {
+        let bench = Bench::new(1, KeepaliveSpec { local: false, ..with(1) });
+        let (peer, pool) = (bench.peer(), bench.group.pool());
+        let below = |text: &str| Tag::new(1, None, Some(text.as_bytes().into()));
+        let (pooled, _a) = bench.connect(&peer).await;
+        pool.put(&peer, below("one"), pooled, Instant::now());
+        assert!(pool.take(&peer, &below("two")).is_none());
+        assert!(bench.take(&peer).is_none());
+        assert!(pool.take(&peer, &below("one")).is_some());
     });
 }
 
@@ -120,7 +138,7 @@ fn without_local_any_location_may_take_it() {
         let peer = bench.peer();
         let (pooled, _a) = bench.connect(&peer).await;
         bench.put(&peer, pooled);
-        assert!(bench.group.pool().take(&peer, Tag(2)).is_some());
+        assert!(bench.group.pool().take(&peer, &tag(2)).is_some());
     });
 }
 
@@ -169,7 +187,7 @@ fn a_connection_worn_out_is_not_kept() {
         for (requests, age, kept) in [(2, hour, true), (3, hour, false), (1, hour * 2, false)] {
             let (fresh, _origin) = bench.connect(&peer).await;
             let pooled = Pooled { requests, since: now, ..fresh };
-            assert_eq!(bench.group.pool().put(&peer, TAG, pooled, now + age), kept);
+            assert_eq!(bench.group.pool().put(&peer, tag(1), pooled, now + age), kept);
             bench.take(&peer);
         }
         let off = Bench::new(1, KeepaliveSpec::OFF);

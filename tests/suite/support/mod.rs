@@ -39,7 +39,7 @@ pub use directory::Directory;
 pub use dns::NameServer;
 pub use held::Held;
 pub use load::Load;
-pub use origin::Origin;
+pub use origin::{Origin, Peer};
 pub use ports::Port;
 pub use response::Response;
 pub use server::Server;

@@ -1,6 +1,7 @@
 //! TLS towards clients: which server answers with which certificate, what is refused and how.
 
 mod files;
+mod upstreams;
 
 use std::net::SocketAddr;
 

@@ -154,6 +154,11 @@ impl Draft {
         self.pass.is_some()
     }
 
+    /// Whether it may be over TLS.
+    pub fn passes_https(&self) -> bool {
+        self.pass.as_ref().is_some_and(PassDraft::may_be_https)
+    }
+
     /// `if` and `limit_except` pass to where their location passes.
     pub fn enter(&mut self, outer: &Self) {
         inherit!(self, outer; pass);

@@ -17,12 +17,14 @@ use crate::http::request::{Request, Try};
 use crate::http::request_body::RequestBody;
 use crate::http::snapshot::Snapshot;
 use crate::http::spool::Spool;
+use crate::http::upstream_ssl::{Secure, Trouble};
 use crate::http::whole_body;
 use crate::log::Level;
+use crate::net::{Address, Stream};
 use crate::upstream::{self, Outcome, PeerRef, Selection, Tag};
 use std::net::SocketAddr;
 use std::time::Instant;
-use tokio::time::Instant as Now;
+use tokio::time::{Instant as Now, timeout_at};
 
 /// A request being passed on.
 struct Course<'a> {
@@ -35,6 +37,7 @@ struct Course<'a> {
     /// Where connections come from (`proxy_bind`), and whose connections may be used again.
     local: Option<SocketAddr>,
     tag: Tag,
+    secure: Option<Secure<'a>>,
     began: Instant,
 }
 
@@ -82,6 +85,13 @@ pub async fn run(req: &mut Request) -> Stop {
     }
     let chunked = streamed && req.body.chunked;
     let local = conf.bind.value(req);
+    let over_tls = chosen.origin.tls;
+    let secure =
+        over_tls.then(|| all.proxy_ssl.secure(req, &snapshot.upstream_ssl, &chosen.origin.host));
+    let secure = secure.flatten();
+    if over_tls && secure.is_none() {
+        return Stop::Status(500);
+    }
     let mut course = Course {
         conf,
         chosen,
@@ -89,7 +99,8 @@ pub async fn run(req: &mut Request) -> Stop {
         streamed,
         chunked,
         local,
-        tag: pass.tag.from(local),
+        tag: Tag::new(pass.tag, local, secure.as_ref().map(|secure| secure.mark.clone())),
+        secure,
         began: Instant::now(),
     };
     course.write_head(req, &target);
@@ -185,7 +196,7 @@ impl Course<'_> {
     /// One server: a kept connection or a new one, the request, the head of its answer.
     async fn attempt(&self, req: &mut Request, peer: PeerRef) -> Attempt {
         let pool = self.chosen.group.pool();
-        let kept = pool.take(&peer, self.tag);
+        let kept = pool.take(&peer, &self.tag);
         let (stream, requests, since, kept) = match kept {
             Some(pooled) => (pooled.stream, pooled.requests + 1, pooled.since, true),
             None => match self.connect(req, &peer).await {
@@ -209,16 +220,22 @@ impl Course<'_> {
         }
     }
 
-    async fn connect(&self, req: &Request, peer: &PeerRef) -> Result<crate::net::Stream, Failure> {
+    async fn connect(&self, req: &mut Request, peer: &PeerRef) -> Result<Stream, Failure> {
+        let until = Now::now() + self.conf.connect_timeout;
         let socket = upstream::SocketOptions { local: self.local, ..self.conf.socket };
         let connecting = upstream::connect(peer.address(), self.conf.connect_timeout, &socket);
         let client = req.client.clone();
         let watch = !self.conf.ignore_abort && self.streamed_done(req);
         let connected = or_gone(connecting, &client, watch).await?;
         match connected {
-            Ok(stream) => {
+            Ok(mut stream) => {
                 if self.conf.socket_keepalive {
                     let _ = stream.set_keepalive(true);
+                }
+                if let Some(secure) = &self.secure {
+                    let server = (self.chosen.group.name(), peer.address());
+                    let shaken = shake(req, secure, &mut stream, server, until);
+                    or_gone(shaken, &client, watch).await??;
                 }
                 Ok(stream)
             }
@@ -337,7 +354,7 @@ impl Course<'_> {
             read_timeout: self.conf.read_timeout,
             group: self.chosen.group.clone(),
             peer: on.peer,
-            tag: self.tag,
+            tag: self.tag.clone(),
             passage: req.guest.passage.take(),
             requests: on.requests,
             since: on.since,
@@ -436,6 +453,28 @@ impl Course<'_> {
                 format_args!("upstream server temporarily disabled while connecting to upstream"),
             );
         }
+    }
+}
+
+/// The rest of the time to connect is for the handshake.
+async fn shake(
+    req: &mut Request,
+    secure: &Secure<'_>,
+    stream: &mut Stream,
+    server: (&str, &Address),
+    until: Now,
+) -> Result<(), Failure> {
+    if let Some(last) = req.tries.last_mut() {
+        last.securing = true;
+    }
+    match timeout_at(until, secure.shake(req, stream, server)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Trouble::There(why))) => Err(Failure::Error(why)),
+        Ok(Err(Trouble::Here(why))) => {
+            req.log_error(format_args!("{why} while SSL handshaking to upstream"));
+            Err(Failure::Here)
+        }
+        Err(_) => Err(Failure::TimedOut),
     }
 }
 

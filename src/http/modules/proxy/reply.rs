@@ -267,6 +267,7 @@ pub fn client_gone(req: &mut Request) -> Stop {
 /// nginx's line for a failed try.
 pub fn log_failure(req: &Request, why: &Failure, sent: bool) {
     let doing = match req.tries.last() {
+        Some(last) if last.connect.is_none() && last.securing => "SSL handshaking to upstream",
         Some(last) if last.connect.is_none() => "connecting to upstream",
         _ if sent => "reading response header from upstream",
         _ => "sending request to upstream",

@@ -9,7 +9,7 @@ use crate::http::request::Request;
 use crate::http::template::Template;
 use crate::http::uri::{self, Set};
 use crate::net::{Address, address};
-use crate::upstream::{Group, GroupSpec, Tag};
+use crate::upstream::{Group, GroupSpec};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct Pass {
     /// The part of the path that the URI part replaces; its length.
     location: usize,
     /// Whose connections may be reused.
-    pub tag: Tag,
+    pub tag: usize,
 }
 
 #[derive(Debug)]
@@ -47,6 +47,12 @@ impl PassDraft {
             _ => None,
         };
         Self { word: word.clone(), location }
+    }
+
+    /// Whether it is, or may turn out to be, a server that speaks TLS.
+    pub fn may_be_https(&self) -> bool {
+        let start = self.word.text.get(..8);
+        self.word.text.contains(&b'$') || start.is_some_and(|s| s.eq_ignore_ascii_case(b"https://"))
     }
 
     /// The location's path, for the default `proxy_redirect`.
@@ -71,10 +77,10 @@ impl PassDraft {
     }
 
     /// The same for the same lines in another configuration: a reload keeps connections in use.
-    fn tag(&self) -> Tag {
+    fn tag(&self) -> usize {
         let mut hasher = DefaultHasher::new();
         (&self.word.text, &self.location).hash(&mut hasher);
-        Tag(usize::try_from(hasher.finish()).unwrap_or(usize::MAX))
+        usize::try_from(hasher.finish()).unwrap_or(usize::MAX)
     }
 
     fn fixed(&self, cx: &mut Finish) -> Result<Origin, String> {
@@ -90,14 +96,15 @@ impl PassDraft {
         let name = String::from_utf8_lossy(parts.authority).into_owned();
         origin.group = match cx.group_names.get(&name) {
             Some(group) => *group,
-            None => groups::implied(cx, &self.word, &name)?,
+            None => groups::implied(cx, &self.word, &name, parts.default_port())?,
         };
         Ok(origin)
     }
 }
 
-/// `http://AUTHORITY URI`.
+/// `http://AUTHORITY URI`, or `https://`.
 struct Parts<'a> {
+    tls: bool,
     authority: &'a [u8],
     uri: &'a [u8],
 }
@@ -106,48 +113,49 @@ struct Parts<'a> {
 fn split(url: &[u8]) -> Result<Parts<'_>, String> {
     let starts =
         |prefix: &[u8]| url.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
-    if starts(b"https://") {
-        return Err("https to an upstream is not supported yet".to_owned());
-    }
-    if !starts(b"http://") {
-        return Err("invalid URL prefix".to_owned());
-    }
-    let rest = &url[7..];
+    let (tls, rest) = match () {
+        () if starts(b"http://") => (false, &url[7..]),
+        () if starts(b"https://") => (true, &url[8..]),
+        () => return Err("invalid URL prefix".to_owned()),
+    };
     if let Some(path) = rest.strip_prefix(b"unix:") {
         // `unix:/path:/uri`
         let end = memchr::memchr(b':', path).unwrap_or(path.len());
         let uri = path.get(end + 1..).unwrap_or_default();
-        return Ok(Parts { authority: &rest[..5 + end], uri });
+        return Ok(Parts { tls, authority: &rest[..5 + end], uri });
     }
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     if end == 0 {
         return Err(format!("no host in upstream \"{}\"", String::from_utf8_lossy(rest)));
     }
-    Ok(Parts { authority: &rest[..end], uri: &rest[end..] })
+    Ok(Parts { tls, authority: &rest[..end], uri: &rest[end..] })
 }
 
 impl Parts<'_> {
+    fn default_port(&self) -> u16 {
+        if self.tls { 443 } else { 80 }
+    }
+
     /// The Host field and `$proxy_port` that follow from the authority.
     fn origin(&self) -> Origin {
+        let default = self.default_port().to_string().into_bytes();
         let mut uri = self.uri.to_vec();
+        let tls = self.tls;
         if uri.first() == Some(&b'?') {
             uri.insert(0, b'/');
         }
         if self.authority.starts_with(b"unix:") {
-            return Origin { group: 0, host: b"localhost".to_vec(), port: Vec::new(), uri };
+            return Origin { tls, host: b"localhost".to_vec(), uri, ..Origin::default() };
         }
         let after_bracket = memchr::memrchr(b']', self.authority).unwrap_or(0);
         let colon =
             memchr::memrchr(b':', &self.authority[after_bracket..]).map(|at| at + after_bracket);
-        match colon.map(|at| (&self.authority[..at], &self.authority[at + 1..])) {
-            Some((host, port)) if port == b"80" => {
-                Origin { group: 0, host: host.to_vec(), port: port.to_vec(), uri }
-            }
-            Some((_, port)) => {
-                Origin { group: 0, host: self.authority.to_vec(), port: port.to_vec(), uri }
-            }
-            None => Origin { group: 0, host: self.authority.to_vec(), port: b"80".to_vec(), uri },
-        }
+        let (host, port) = match colon.map(|at| self.authority.split_at(at)) {
+            Some((host, port)) if port[1..] == *default => (host, default),
+            Some((_, port)) => (self.authority, port[1..].to_vec()),
+            None => (self.authority, default),
+        };
+        Origin { group: 0, tls, host: host.to_vec(), port, uri }
     }
 }
 
@@ -191,10 +199,12 @@ impl Pass {
             _ => Unknown::url(why),
         })?;
         let name = String::from_utf8_lossy(parts.authority).into_owned();
-        let at = named(req, &name);
-        let group = match at.and_then(|at| req.live.groups.get(at)) {
-            Some(group) => group.clone(),
-            None => Group::new(GroupSpec::implied(&name, addresses(req, &name).await?, None)),
+        let at = named(req, &name, parts.default_port());
+        let group = if let Some(group) = at.and_then(|at| req.live.groups.get(at)) {
+            group.clone()
+        } else {
+            let found = addresses(req, &name, parts.default_port()).await?;
+            Group::new(GroupSpec::implied(&name, found, None))
         };
         Ok(Chosen { group, origin: Arc::new(parts.origin()), computed: true, at })
     }
@@ -243,18 +253,19 @@ impl Unknown {
 }
 
 /// The group with this name: of a block, or one that another `proxy_pass` has implied.
-fn named(req: &Request, name: &str) -> Option<usize> {
+fn named(req: &Request, name: &str, port: u16) -> Option<usize> {
+    let default = format!(":{port}");
     let is = |group: &&Rc<Group>| {
         let known = group.name();
         let same = known.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-        same && matches!(&known[name.len()..], "" | ":80")
+        same && ["", &default].contains(&&known[name.len()..])
     };
     req.live.groups.iter().position(|group| is(&group))
 }
 
 /// The addresses of a server that only the request knows.
-async fn addresses(req: &Request, name: &str) -> Result<Vec<Address>, Unknown> {
-    let endpoint = address::Endpoint::parse_server(name, 80)
+async fn addresses(req: &Request, name: &str, port: u16) -> Result<Vec<Address>, Unknown> {
+    let endpoint = address::Endpoint::parse_server(name, port)
         .map_err(|bad| Unknown::url(format!("{} in upstream \"{name}\"", bad.0)))?;
     let address::Host::Name(host) = &endpoint.host else {
         return Ok(endpoint.resolve(&mut |_| Ok(Vec::new())).unwrap_or_default());
@@ -288,6 +299,10 @@ mod tests {
             ("http://[::1]/", "[::1]", "[::1]", "80", "/"),
             ("http://unix:/tmp/s:/y", "unix:/tmp/s", "localhost", "", "/y"),
             ("http://unix:/tmp/s", "unix:/tmp/s", "localhost", "", ""),
+            ("https://a", "a", "a", "443", ""),
+            ("https://a:443/x", "a:443", "a", "443", "/x"),
+            ("HTTPS://a:80", "a:80", "a:80", "80", ""),
+            ("https://[::1]/", "[::1]", "[::1]", "443", "/"),
         ];
         for (url, authority, host, port, uri) in cases {
             let (a, o) = origin(url);

@@ -10,6 +10,7 @@ use crate::http::h1::framing::{self, Length};
 use crate::http::io as stream_io;
 use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Source};
 use crate::http::request::{Request, Try};
+use crate::http::upstream_ssl::Trouble;
 use crate::net::{Address, Stream};
 use crate::upstream::{self, Checked};
 use std::cell::RefCell;
@@ -25,7 +26,8 @@ const READ: usize = 16 * 1024;
 pub async fn ask(req: &mut Request, check: &Check, server: &Checked) -> Result<(), String> {
     let snapshot = req.snapshot.clone();
     let conf = &snapshot.conf(req.location).proxy;
-    let stream = connect(req, conf, check, server).await?;
+    let address = address(check, server);
+    let mut stream = connect(req, conf, &address).await?;
     if check.tcp {
         return Ok(());
     }
@@ -33,6 +35,15 @@ pub async fn ask(req: &mut Request, check: &Check, server: &Checked) -> Result<(
         return Err("nothing is known of it".to_owned());
     };
     req.origin = Some(origin.clone());
+    if origin.tls {
+        let group = snapshot.groups.get(check.group).map_or("", |group| &group.name);
+        let ssl = &snapshot.conf(req.location).proxy_ssl;
+        let secure = ssl.secure(req, &snapshot.upstream_ssl, &origin.host);
+        let secure = secure.ok_or("TLS cannot be set up")?;
+        let shaken = secure.shake(req, &mut stream, (group, &address));
+        let shaken = tokio::time::timeout(conf.connect_timeout, shaken).await;
+        shaken.map_err(|_| "timed out")?.map_err(Trouble::into_sentence)?;
+    }
     let mut head = Vec::new();
     request::write(req, conf, &check.uri, &origin.host, Announced::Nothing, &mut head);
     let mut exchange = Exchange::new(stream);
@@ -57,18 +68,16 @@ pub async fn ask(req: &mut Request, check: &Check, server: &Checked) -> Result<(
     check.expected.body(&body.map_err(|_| "timed out".to_owned())??)
 }
 
-async fn connect(
-    req: &Request,
-    conf: &Conf,
-    check: &Check,
-    server: &Checked,
-) -> Result<Stream, String> {
-    let address = match (server.address(), check.port) {
+fn address(check: &Check, server: &Checked) -> Address {
+    match (server.address(), check.port) {
         (Address::Inet(inet), Some(port)) => Address::Inet((inet.ip(), port).into()),
         (address, _) => address.clone(),
-    };
+    }
+}
+
+async fn connect(req: &Request, conf: &Conf, address: &Address) -> Result<Stream, String> {
     let socket = upstream::SocketOptions { local: conf.bind.value(req), ..conf.socket };
-    let connected = upstream::connect(&address, conf.connect_timeout, &socket).await;
+    let connected = upstream::connect(address, conf.connect_timeout, &socket).await;
     connected.map_err(|error| error.to_string())
 }
 
