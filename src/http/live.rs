@@ -14,6 +14,7 @@ use crate::dns::Resolver;
 use crate::log::kept::Kept;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
 use crate::tls;
+use crate::tls::tickets::{Ring, Tickets};
 use crate::upstream::{Group, GroupSpec};
 use crate::zone::{Door, Keyed, Slot};
 use rustls::ServerConfig;
@@ -70,7 +71,10 @@ fn armed(server: &tls::Server, keys: &TicketKeys) -> Option<Arc<ServerConfig>> {
     // That it can be made was seen when the configuration was loaded.
     let mut config = server.config().ok()?;
     if server.tickets {
-        config.ticketer = tls::tickets::Tickets::new(&keys.ring, server.lifetime, server.context());
+        let own = Arc::<Ring>::default();
+        own.set(&server.ticket_keys);
+        let ring = if server.ticket_keys.is_empty() { &keys.ring } else { &own };
+        config.ticketer = Tickets::new(ring, server.lifetime, server.context());
     }
     Some(Arc::new(config))
 }

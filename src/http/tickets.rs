@@ -4,16 +4,12 @@
 //! Must not seal or open anything; `tls` does.
 
 use crate::tls::Server;
-use crate::tls::tickets::{Key, Ring, random};
+use crate::tls::tickets::{Key, Name, Ring, random};
 use crate::zone::Keyed;
-use crate::zone::keyed::{Kind, Spec};
+use crate::zone::keyed::{self, Kind, Spec};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-/// A key is used for at least that long.
-const LEAST: Duration = Duration::from_hours(1);
 
 /// Room for far more keys than are kept.
 const SIZE: u64 = 8 * 4096;
@@ -28,54 +24,59 @@ pub fn zone() -> Spec {
 pub struct TicketKeys {
     pub ring: Arc<Ring>,
     zone: Option<Rc<Keyed>>,
-    /// How long a key is sealed with; it opens as long again.
-    turn: Duration,
-    /// The number of the key that is sealed with; 0 before the first one.
-    number: Cell<u64>,
+    /// Seconds that a key is sealed with; it opens as long again.
+    turn: u32,
+    /// When the next one is wanted.
+    due: Cell<u32>,
 }
 
 impl TicketKeys {
     /// For these servers, whose sessions may be resumed as long as they say.
     pub fn new(servers: &[Server], zone: Option<Rc<Keyed>>) -> Self {
-        let longest = servers.iter().map(|server| server.lifetime).max().unwrap_or_default();
-        Self { zone, turn: longest.max(LEAST), ..Self::default() }
+        let longest = servers.iter().map(|server| server.lifetime.as_secs()).max();
+        let turn = u32::try_from(longest.unwrap_or_default()).unwrap_or(u32::MAX / 4);
+        Self { zone, turn: turn.max(1), ..Self::default() }
     }
 
     /// Makes sure that the keys are those of the present; called before each handshake.
     pub fn refresh(&self) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let number = now.as_secs() / self.turn.as_secs().max(1);
-        if number == self.number.get() {
+        // Since the machine was started, for all processes.
+        let now = u32::try_from(keyed::now() / 1000).unwrap_or(u32::MAX);
+        if now < self.due.get() {
             return;
         }
-        self.number.set(number);
-        self.ring.set(&self.keys(number).unwrap_or_default());
+        let keys = self.keys(now).unwrap_or_default();
+        let newest = keys.first().map_or(now, |(began, _)| *began);
+        self.due.set(newest.saturating_add(self.turn));
+        let named: Vec<_> = keys.into_iter().map(|(began, key)| (name(began), key)).collect();
+        self.ring.set(&named);
     }
 
-    /// The present key and the one before. Without a zone, or if it is stuck, nobody else has them.
-    fn keys(&self, number: u64) -> Option<Vec<(u64, Key)>> {
+    /// The keys that are still of use, by the time they were made, the newest first. Without a zone, or
+    /// if it is stuck, nobody else has them.
+    fn keys(&self, now: u32) -> Option<Vec<(u32, Key)>> {
         let fresh = random()?;
         let records = self.zone.as_ref().and_then(|zone| Some((zone, zone.lock()?)));
-        let Some((zone, mut records)) = records else { return Some(vec![(number, fresh)]) };
-        let tag = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let Some((zone, mut records)) = records else { return Some(vec![(now, fresh)]) };
+        let place = zone.key(b"");
+        let age = |tag: u32| now.saturating_sub(tag);
         // What was sealed with older keys cannot be opened any more, by anybody.
         while let Some(oldest) = records.oldest() {
-            if records.tag(oldest) + 1 >= tag(number) {
+            if age(records.tag(oldest)) < self.turn.saturating_mul(2) {
                 break;
             }
             records.remove(oldest);
         }
-        let name = |number: u64| zone.key(&number.to_be_bytes());
-        if records.find(name(number)).is_none() {
-            records.insert(name(number), tag(number), &words(&fresh));
+        if records.find(place).is_none_or(|newest| age(records.tag(newest)) >= self.turn) {
+            records.insert(place, now, &words(&fresh));
         }
-        let numbers = [number, number.saturating_sub(1)];
-        let found = numbers.into_iter().filter_map(|number| {
-            let at = records.find(name(number))?;
-            Some((number, key(std::array::from_fn(|nth| records.value(at, nth)))))
-        });
-        Some(found.collect())
+        let read = |at| (records.tag(at), key(std::array::from_fn(|nth| records.value(at, nth))));
+        Some(records.all(place).map(read).collect())
     }
+}
+
+fn name(began: u32) -> Name {
+    u128::from(began).to_be_bytes()
 }
 
 fn words(key: &Key) -> [u64; 4] {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, SubjectPublicKeyInfoDer,
+};
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::PROVIDER;
+use super::{Notes, PROVIDER};
 use crate::sys::libcrypto;
 
 /// A chain with the key of its first certificate.
@@ -74,7 +77,27 @@ pub fn certified(
     if key.public_key().is_some_and(|own| *own != *public.public_key().raw) {
         return Err("key values mismatch".to_owned());
     }
-    Ok(CertifiedKey::new(chain, key))
+    Ok(CertifiedKey::new(chain, Arc::new(Noting(key))))
+}
+
+/// A key that notes what it is to sign with.
+#[derive(Debug)]
+struct Noting(Arc<dyn SigningKey>);
+
+impl SigningKey for Noting {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let signer = self.0.choose_scheme(offered)?;
+        Notes::note(|notes| notes.signed = Some(signer.scheme()));
+        Some(signer)
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.0.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
 }
 
 /// What a certificate says.

@@ -14,7 +14,7 @@ use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite
 use sha2::{Digest as _, Sha256};
 
 use super::ciphers::{self, Protocols};
-use super::{Certificate, PROVIDER, Trust, verify};
+use super::{Certificate, PROVIDER, Trust, tickets, verify};
 
 /// `ssl_verify_client`.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct Server {
     pub own_order: bool,
     /// `ssl_session_tickets`
     pub tickets: bool,
+    /// What they are sealed with, the first one, and opened with; empty: the keys of the process.
+    pub ticket_keys: Vec<(tickets::Name, tickets::Key)>,
     /// Sessions kept by a worker where tickets are off (`ssl_session_cache`).
     pub kept_sessions: usize,
     /// How long a session may be resumed (`ssl_session_timeout`).

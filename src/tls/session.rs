@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use rustls::{HandshakeKind, ServerConnection};
 use sha1::{Digest as _, Sha1};
-use x509_parser::prelude::X509Name;
+use x509_parser::prelude::{AttributeTypeAndValue, X509Name};
 
-use super::{ClientAuth, Complaint, Purpose, certificate, ciphers};
+use super::{ClientAuth, Complaint, Notes, Offer, Purpose, certificate, ciphers, offer};
 
 /// What a handshake came to.
 #[derive(Debug, Default)]
@@ -20,6 +20,10 @@ pub struct Session {
     pub cipher: &'static str,
     /// `$ssl_curve`; none where a TLS 1.2 session was resumed.
     pub curve: Option<&'static str>,
+    /// What the client has offered.
+    pub offer: Offer,
+    /// What signatures, tickets and keys have noted.
+    pub notes: Notes,
     /// `$ssl_server_name`: what the client asked for.
     pub server_name: Option<Box<str>>,
     /// `$ssl_alpn_protocol`
@@ -34,7 +38,12 @@ pub struct Session {
 
 impl Session {
     /// Of a handshake that has ended.
-    pub fn new(connection: &ServerConnection, client: Option<&ClientAuth>) -> Session {
+    pub fn new(
+        connection: &ServerConnection,
+        offer: Offer,
+        notes: Notes,
+        client: Option<&ClientAuth>,
+    ) -> Session {
         let chain = connection.peer_certificates().unwrap_or_default();
         let suite = connection.negotiated_cipher_suite();
         let group = connection.negotiated_key_exchange_group();
@@ -42,6 +51,8 @@ impl Session {
         let complaint =
             shown.and_then(|auth| auth.trust.verdict(chain, Purpose::Client, auth.depth).err());
         Session {
+            offer,
+            notes,
             protocol: connection.protocol_version().map_or("", ciphers::version),
             cipher: suite.map_or("", |suite| ciphers::name(suite.suite())),
             curve: group.and_then(|group| ciphers::group_name(group.name())),
@@ -52,6 +63,31 @@ impl Session {
             complaint,
         }
     }
+}
+
+impl Session {
+    /// `$ssl_session_id`
+    pub fn id(&self) -> Option<String> {
+        self.notes.session.map(|session| hex(&session.number))
+    }
+
+    /// `$ssl_sigalg`; none where nothing was signed.
+    pub fn signed(&self) -> Option<&'static str> {
+        self.notes.signed.filter(|_| !self.resumed).and_then(offer::scheme)
+    }
+
+    /// `$ssl_client_sigalg`
+    pub fn client_signed(&self) -> Option<&'static str> {
+        self.notes.client_signed.and_then(offer::scheme)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// `$ssl_client_raw_cert`: PEM, with a line feed at its end.
@@ -79,11 +115,7 @@ pub fn serial(der: &[u8]) -> Option<String> {
 
 /// `$ssl_client_fingerprint`: SHA-1 of the certificate, hexadecimal.
 pub fn fingerprint(der: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in Sha1::digest(der) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex(&Sha1::digest(der))
 }
 
 /// `$ssl_client_s_dn`
@@ -94,6 +126,16 @@ pub fn subject(der: &[u8]) -> Option<String> {
 /// `$ssl_client_i_dn`
 pub fn issuer(der: &[u8]) -> Option<String> {
     certificate::parse(der).ok().map(|certificate| rfc2253(certificate.issuer()))
+}
+
+/// `$ssl_client_s_dn_legacy`
+pub fn subject_line(der: &[u8]) -> Option<String> {
+    certificate::parse(der).ok().map(|certificate| line(certificate.subject()))
+}
+
+/// `$ssl_client_i_dn_legacy`
+pub fn issuer_line(der: &[u8]) -> Option<String> {
+    certificate::parse(der).ok().map(|certificate| line(certificate.issuer()))
 }
 
 /// `$ssl_client_v_start` and `$ssl_client_v_end`, as OpenSSL prints times.
@@ -116,15 +158,34 @@ fn rfc2253(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> = Vec::new();
     for part in name.iter() {
         let values = part.iter().map(|value| {
-            let oid = value.attr_type();
-            let known = x509_parser::objects::oid2abbrev(oid, x509_parser::objects::oid_registry());
-            let name = known.map_or_else(|_| oid.to_id_string(), str::to_owned);
-            format!("{name}={}", escaped(value.as_str().unwrap_or_default()))
+            format!("{}={}", kind(value), escaped(value.as_str().unwrap_or_default()))
         });
         parts.push(values.collect::<Vec<_>>().join("+"));
     }
     parts.reverse();
     parts.join(",")
+}
+
+/// What a part of a name is: `CN`.
+fn kind(value: &AttributeTypeAndValue<'_>) -> String {
+    let oid = value.attr_type();
+    let known = x509_parser::objects::oid2abbrev(oid, x509_parser::objects::oid_registry());
+    known.map_or_else(|_| oid.to_id_string(), str::to_owned)
+}
+
+/// A name as OpenSSL writes it on a line: the first part first, bytes that are not ASCII as `\xC3`.
+fn line(name: &X509Name<'_>) -> String {
+    let mut text = String::new();
+    for value in name.iter_attributes() {
+        let _ = write!(text, "/{}=", kind(value));
+        for byte in value.as_slice() {
+            let _ = match byte {
+                b' '..=b'~' => write!(text, "{}", char::from(*byte)),
+                _ => write!(text, "\\x{byte:02X}"),
+            };
+        }
+    }
+    text
 }
 
 /// RFC 2253, section 2.4.

@@ -12,7 +12,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::RawPublicKeyEntity;
 
-use super::{PROVIDER, certificate};
+use super::{Notes, PROVIDER, certificate};
 
 /// Asks for a certificate and looks only at the signature.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ impl ClientCertVerifier for AskOnly {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        note(signed);
         signature12(message, cert, signed)
     }
 
@@ -67,12 +68,17 @@ impl ClientCertVerifier for AskOnly {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        note(signed);
         signature13(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         schemes()
     }
+}
+
+fn note(signed: &DigitallySignedStruct) {
+    Notes::note(|notes| notes.client_signed = Some(signed.scheme));
 }
 
 /// What peers may sign a handshake with.

@@ -13,7 +13,7 @@ use crate::http::snapshot::Snapshot;
 use crate::log::Level;
 use crate::net::{Hello, Socket, Tls};
 use crate::tls::server::with_certificates;
-use crate::tls::{Certificate, Session};
+use crate::tls::{Certificate, Notes, Offer, Session};
 use crate::zone::Gauge;
 use rustls::Connection;
 use std::fmt;
@@ -86,7 +86,9 @@ async fn shake(service: &Service, client: &Client) -> io::Result<()> {
         let certificates = certificates(service, client, server, name.as_deref(), conf)?;
         config = Arc::new(with_certificates(&config, certificates));
     }
-    match accepted.into_connection(config) {
+    let offer = Offer::new(&accepted.client_hello());
+    let mut notes = Notes::default();
+    match notes.of(|| accepted.into_connection(config)) {
         Ok(session) => client.stream.borrow_mut().secure(session),
         Err((error, mut words)) => {
             let mut bytes = Vec::new();
@@ -94,10 +96,10 @@ async fn shake(service: &Service, client: &Client) -> io::Result<()> {
             return Err(alert(client, &bytes, ErrorKind::InvalidData, error));
         }
     }
-    poll_fn(|cx| client.stream.borrow_mut().poll_handshake(cx)).await?;
+    poll_fn(|cx| notes.of(|| client.stream.borrow_mut().poll_handshake(cx))).await?;
     let stream = client.stream.borrow();
     if let Some(Connection::Server(connection)) = stream.tls().map(Tls::session) {
-        let session = Session::new(connection, settings.client.as_ref());
+        let session = Session::new(connection, offer, notes, settings.client.as_ref());
         let _ = client.secured.set(Rc::new(Secured { session, server }));
     }
     Ok(())

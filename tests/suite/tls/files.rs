@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::{servers, text};
-use crate::support::Port;
 use crate::support::tls::{Authority, Pair, TlsClient};
 use crate::support::{Setup, is_reference};
 
@@ -113,26 +112,4 @@ fn names_of_certificates_may_have_variables() {
     std::fs::write(server.path("one.pem"), &pair.certificate).expect("a file");
     std::fs::write(server.path("one.key"), &pair.key).expect("a file");
     assert_eq!(new.client().get(address, "one.test", "/").status, 200, "without a reload");
-}
-
-/// A ticket of one server is worth nothing at another that shows other certificates.
-#[test]
-fn sessions_belong_to_the_certificates_they_were_made_with() {
-    let authority = Authority::new("Test");
-    let server = |port: &str, name: &str| {
-        format!(
-            "server {{ listen %%{port}%% ssl; ssl_certificate {name}.pem;
-               ssl_certificate_key {name}.key; return 200 $ssl_session_reused; }}"
-        )
-    };
-    let text = [server("listen", "one"), server("same", "one"), server("other", "again")].concat();
-    let (same, other) = (Port::free(), Port::free());
-    let setup = super::installed(&authority, Setup::http(&text));
-    let setup = setup.set("same", same.address()).set("other", other.address());
-    let server = authority.issue("one.test").install(setup, "again").start();
-    let client = authority.client();
-    let reused = |address| client.get(address, "one.test", "/").text();
-    assert_eq!(reused(server.address()), ".");
-    assert_eq!(reused(same.address()), "r");
-    assert_eq!(reused(other.address()), ".");
 }

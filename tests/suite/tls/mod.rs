@@ -1,7 +1,9 @@
 //! TLS towards clients: which server answers with which certificate, what is refused and how.
 
 mod files;
+mod sessions;
 mod upstreams;
+mod variables;
 
 use std::net::SocketAddr;
 

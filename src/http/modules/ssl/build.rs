@@ -4,6 +4,7 @@
 //! Must not keep what it reads; the record of the configuration has it for the workers.
 
 use super::{Draft, Verify};
+use crate::conf::world::reason;
 use crate::conf::{Contexts, Error, Word};
 use crate::http::certificates::varying::varies;
 use crate::http::certificates::{self as pem, Varying};
@@ -11,6 +12,7 @@ use crate::http::draft::Scope;
 use crate::http::finish::Finish;
 use crate::http::route::Endpoints;
 use crate::http::snapshot::Server;
+use crate::tls::tickets::{self, Key, Name};
 use crate::tls::{Certificate, ClientAuth, ciphers};
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<(usize, Vec<Varyi
         suites13: draft.suites13.clone().unwrap_or_else(ciphers::all13),
         own_order: draft.own_order == Some(true),
         tickets: draft.tickets != Some(false),
+        ticket_keys: ticket_keys(draft, cx),
         kept_sessions: draft.kept_sessions.unwrap_or(0),
         lifetime: draft.timeout.unwrap_or(LIFETIME),
         alpn: alpn(cx.http2),
@@ -111,6 +114,25 @@ fn certificates(draft: &Draft, cx: &mut Finish) -> Certificates {
         pairs.map(|(one, key)| Varying::new(one, key, &passwords, draft.keep_certificates, cx));
     let names = certificates.iter().map(|word| word.text.clone()).collect();
     Certificates { varying: varying.collect(), names, ..Certificates::default() }
+}
+
+fn ticket_keys(draft: &Draft, cx: &mut Finish) -> Vec<(Name, Key)> {
+    let mut keys = Vec::new();
+    for word in draft.ticket_keys.iter().flatten() {
+        let path = cx.env.conf_path(&word.lossy());
+        let shown = path.display();
+        match cx.env.world.read(&path) {
+            Ok(bytes) => match tickets::from_file(&bytes) {
+                Some(key) => keys.push(key),
+                None => cx.report(word.error(format_args!("\"{shown}\" must be 48 or 80 bytes"))),
+            },
+            Err(error) => {
+                let why = reason(&error);
+                cx.report(word.error(format_args!("open() \"{shown}\" failed ({why})")));
+            }
+        }
+    }
+    keys
 }
 
 /// Who is asked for a certificate, and how it is checked.

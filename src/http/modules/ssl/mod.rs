@@ -49,6 +49,7 @@ pub struct Draft {
     trusted_certificate: Option<Word>,
     crl: Option<Word>,
     password_file: Option<Word>,
+    ticket_keys: Option<Vec<Word>>,
     keep_certificates: Option<Keep>,
     kept_sessions: Option<usize>,
     tickets: Option<bool>,
@@ -70,7 +71,7 @@ impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer;
             certificates, keys, protocols, ciphers, suites13, curves, own_order, verify, span, depth,
-            client_certificate, trusted_certificate, crl, password_file,
+            client_certificate, trusted_certificate, crl, password_file, ticket_keys,
             keep_certificates, kept_sessions, tickets, timeout, reject,
         );
     }

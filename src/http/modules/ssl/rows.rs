@@ -148,6 +148,17 @@ pub static ROWS: &[Row<Scope>] = &[
         |scope, dir, _| values::flag(&mut scope.drafts.ssl.tickets, dir),
     ),
     row(
+        "ssl_session_ticket_key",
+        HS,
+        Args::Exactly(1),
+        "File of 48 or 80 random bytes that tickets are sealed with, for servers that share sessions; \
+         further ones open older tickets.",
+        |scope, dir, _| {
+            scope.drafts.ssl.ticket_keys.get_or_insert_default().push(dir.arg(0).clone());
+            Ok(())
+        },
+    ),
+    row(
         "ssl_session_timeout",
         HS,
         Args::Exactly(1),
@@ -187,7 +198,6 @@ pub static ROWS: &[Row<Scope>] = &[
     no_effect("ssl_buffer_size", HS, "No effect: records are as long as what there is to send."),
     no_effect("ssl_dhparam", HS, "No effect: there is no key exchange over finite fields."),
     no_effect("ssl_certificate_compression", HS, "No effect: certificates are sent as they are."),
-    not_yet("ssl_session_ticket_key", HS),
     not_yet("ssl_ech_file", HS),
     not_yet("ssl_ocsp_responder", HS),
     not_yet("ssl_ocsp_cache", HS),

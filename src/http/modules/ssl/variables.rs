@@ -2,7 +2,7 @@
 
 use crate::http::request::Request;
 use crate::http::vars::{Variable, push};
-use crate::tls::{Session, session};
+use crate::tls::{Offer, Session, session};
 use std::io::Write as _;
 use std::time::SystemTime;
 
@@ -36,6 +36,38 @@ pub static VARIABLES: &[Variable] = &[
         |req, _, out| push(of(req).and_then(|s| s.alpn.as_deref()), out),
         "Protocol agreed on by ALPN.",
     ),
+    var(
+        "ssl_ciphers",
+        |req, _, out| offered(req, Offer::ciphers, out),
+        "Cipher suites that the client has offered, by OpenSSL's names.",
+    ),
+    var(
+        "ssl_curves",
+        |req, _, out| offered(req, Offer::curves, out),
+        "Groups for the key exchange that the client has offered.",
+    ),
+    var(
+        "ssl_sigalgs",
+        |req, _, out| offered(req, Offer::schemes, out),
+        "Kinds of signatures that the client can check.",
+    ),
+    var(
+        "ssl_sigalg",
+        |req, _, out| text(req, |s| Some(s.signed().unwrap_or_default()), out),
+        "What the server has signed the handshake with.",
+    ),
+    var(
+        "ssl_client_sigalg",
+        |req, _, out| text(req, |s| Some(s.client_signed().unwrap_or_default()), out),
+        "What the client has signed the handshake with.",
+    ),
+    var(
+        "ssl_session_id",
+        |req, _, out| {
+            push(of(req).map(|s| s.id().unwrap_or_default()).as_deref().map(str::as_bytes), out)
+        },
+        "Number of the session, hexadecimal; the same wherever it is resumed.",
+    ),
     var("ssl_session_reused", reused, "`r` for a session that was resumed, `.` for a new one."),
     var(
         "ssl_client_verify",
@@ -51,6 +83,16 @@ pub static VARIABLES: &[Variable] = &[
         "ssl_client_i_dn",
         |req, _, out| cert(req, session::issuer, out),
         "Its issuer, as in RFC 2253.",
+    ),
+    var(
+        "ssl_client_s_dn_legacy",
+        |req, _, out| cert(req, session::subject_line, out),
+        "Subject of the client's certificate, `/C=…/CN=…`.",
+    ),
+    var(
+        "ssl_client_i_dn_legacy",
+        |req, _, out| cert(req, session::issuer_line, out),
+        "Its issuer, `/C=…/CN=…`.",
     ),
     var(
         "ssl_client_serial",
@@ -100,6 +142,10 @@ fn text<'r>(
     out: &mut Vec<u8>,
 ) -> bool {
     push(of(req).and_then(get).map(str::as_bytes), out)
+}
+
+fn offered(req: &Request, get: impl Fn(&Offer) -> String, out: &mut Vec<u8>) -> bool {
+    push(of(req).map(|session| get(&session.offer)).as_deref().map(str::as_bytes), out)
 }
 
 /// Of the client's certificate; empty without one.
