@@ -85,9 +85,10 @@ impl Workload {
         SMALL_ANSWERS
     }
 
-    /// Whether this proxy can be asked it.
+    /// Whether this proxy can be asked it. The relay does not know when to close a connection.
     pub fn suits(&self, kind: Kind) -> bool {
-        !self.file || matches!(kind, Kind::Nginx | Kind::Proxyd)
+        let has_files = matches!(kind, Kind::Nginx | Kind::Proxyd);
+        (has_files || !self.file) && (kind != Kind::Relay || !self.reconnects)
     }
 
     /// A whole request.

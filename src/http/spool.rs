@@ -2,29 +2,60 @@
 //!
 //! Must not know where they come from or go to.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use tempfile::NamedTempFile;
 
+/// Bytes that all spools of a worker may hold in memory beyond what each may hold for itself. A body
+/// that fits in there never sees a disk, and a worker's memory stays bounded.
+const SHARED: usize = 16 * 1024 * 1024;
+
+thread_local! {
+    /// How much of it is left.
+    static LEFT: Cell<usize> = const { Cell::new(SHARED) };
+}
+
 /// Kept bytes, readable from any offset while they grow.
 #[derive(Debug, Default)]
 pub struct Spool {
     memory: Vec<u8>,
+    /// Bytes of memory taken from what is shared.
+    taken: usize,
     file: Option<NamedTempFile>,
     len: u64,
 }
 
 impl Spool {
-    /// Appends; what exceeds `in_memory` bytes in all goes to a file in `dir`, with all before it.
+    /// Appends; what exceeds `in_memory` bytes in all, and what the worker can spare, goes to a file in
+    /// `dir` with all before it. Nothing is spared where `in_memory` is 0: a file is wanted then.
     pub fn append(&mut self, bytes: &[u8], in_memory: usize, dir: &Path) -> io::Result<()> {
         self.len += bytes.len() as u64;
-        if self.file.is_none() && self.memory.len() + bytes.len() <= in_memory {
+        if self.file.is_none() && self.fits(bytes.len(), in_memory) {
             self.memory.extend_from_slice(bytes);
             return Ok(());
         }
         self.to_file(dir)?;
         self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+    }
+
+    /// Whether so many more bytes may be held.
+    fn fits(&mut self, more: usize, in_memory: usize) -> bool {
+        let beyond = (self.memory.len() + more).saturating_sub(in_memory);
+        let wanted = beyond.saturating_sub(self.taken);
+        if in_memory == 0 || wanted > LEFT.get() {
+            return beyond == 0;
+        }
+        LEFT.set(LEFT.get() - wanted);
+        self.taken += wanted;
+        true
+    }
+
+    fn give_back(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        // A thread that ends has nobody to share with.
+        let _ = LEFT.try_with(|left| left.set(left.get() + taken));
     }
 
     /// Moves what is held to a file now (`client_body_in_file_only`).
@@ -35,6 +66,7 @@ impl Spool {
         let mut file = NamedTempFile::new_in(dir)?;
         file.write_all(&self.memory)?;
         self.memory = Vec::new();
+        self.give_back();
         self.file = Some(file);
         Ok(())
     }
@@ -49,9 +81,9 @@ impl Spool {
         self.len == 0
     }
 
-    /// The bytes, when they are in memory.
+    /// The bytes, when they are not more than it may hold for itself: `$request_body`.
     pub fn memory(&self) -> Option<&[u8]> {
-        self.file.is_none().then_some(&*self.memory)
+        (self.file.is_none() && self.taken == 0).then_some(&*self.memory)
     }
 
     /// The file, when there is one.
@@ -85,6 +117,12 @@ impl Spool {
     }
 }
 
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,14 +130,29 @@ mod tests {
     #[test]
     fn what_exceeds_memory_goes_to_a_file_with_what_was_before_it() {
         let dir = tempfile::tempdir().unwrap();
+        let mut others = Spool::default();
+        others.append(&vec![0; SHARED], 1, dir.path()).unwrap();
+        assert!(others.path().is_none() && LEFT.get() == 1);
         let mut spool = Spool::default();
         spool.append(b"abc", 4, dir.path()).unwrap();
         assert_eq!(spool.memory(), Some(&b"abc"[..]));
-        spool.append(b"def", 4, dir.path()).unwrap();
-        assert_eq!(spool.memory(), None);
+        spool.append(b"de", 4, dir.path()).unwrap();
+        assert_eq!(spool.memory(), None, "one byte is not its own");
+        assert!(spool.path().is_none());
+        spool.append(b"f", 4, dir.path()).unwrap();
         let mut out = Vec::new();
         assert_eq!(spool.read_at(1, &mut out, 4).unwrap(), 4);
         assert_eq!(out, b"bcde");
         assert_eq!(std::fs::read(spool.path().unwrap()).unwrap(), b"abcdef");
+        drop((spool, others));
+        assert_eq!(LEFT.get(), SHARED);
+    }
+
+    #[test]
+    fn a_file_that_is_wanted_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::default();
+        spool.append(b"a", 0, dir.path()).unwrap();
+        assert!(spool.path().is_some());
     }
 }

@@ -88,7 +88,7 @@ pub static ROWS: &[Row<Scope>] = &[
         "client_body_buffer_size",
         HSL,
         Args::Exactly(1),
-        "Bytes of a request body kept in memory; a longer one goes to a file (default 16k).",
+        "Bytes of a request body that may stand in memory; a longer one goes to a file, unless the worker has memory to spare for it (default 16k).",
         |s, dir, _| values::size(&mut s.drafts.client_body.buffer_size, dir),
     ),
     row(
