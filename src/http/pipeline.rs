@@ -100,6 +100,7 @@ fn named_redirect(req: &mut Request, at: usize) -> Phase {
     req.internal = true;
     req.begin_list = !req.tries.is_empty();
     req.location = at;
+    req.stranded = false;
     door(req)?;
     enter_location(req)
 }
@@ -127,6 +128,7 @@ fn another_round(req: &mut Request, doing: &str) -> Phase {
 
 /// nginx's find-config phase.
 fn select_location(req: &mut Request) -> Phase {
+    req.stranded = false;
     match route::find_location(req) {
         Found::At(at) => req.location = at,
         Found::AddSlash(at) => {
@@ -208,6 +210,9 @@ async fn hear(req: &mut Request) -> Phase {
 async fn content(req: &mut Request) -> Stop {
     if req.conf().proxy.pass.is_some() {
         return proxy::run(req).await;
+    }
+    if req.stranded {
+        return Stop::Status(500);
     }
     if req.conf().stub_status.on {
         return stub_status::run(req);

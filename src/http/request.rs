@@ -90,6 +90,9 @@ pub struct Request {
     /// The URI still belongs to the location that was selected for it, so that `proxy_pass` with a URI
     /// may replace the location's path. `break` after a rewrite ends it.
     pub valid_location: bool,
+    /// An `if` with a `proxy_pass` has been entered and left for one without. nginx keeps the handler and
+    /// finds nowhere to pass the request on to: 500.
+    pub stranded: bool,
     /// What makes it a subrequest; nothing for a client's own request.
     pub sub: Option<Box<Sub>>,
     /// Index into `snapshot.servers` and `snapshot.locations`.
@@ -194,6 +197,7 @@ impl Request {
             args: memory.args,
             uri_unchanged: false,
             valid_location: true,
+            stranded: false,
             sub: None,
             server: start.server,
             location: start.location,

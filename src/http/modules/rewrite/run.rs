@@ -65,7 +65,9 @@ impl Run {
                     return Ok(Next::Step);
                 }
                 if let Some(location) = enter {
+                    let passed = req.conf().proxy.pass.is_some();
                     req.location = *location;
+                    req.stranded = (passed || req.stranded) && req.conf().proxy.pass.is_none();
                 }
                 self.all(steps, req)
             }
