@@ -207,6 +207,50 @@ fn a_certificate_is_shown() {
     }
 }
 
+/// Read by the worker, by names that come with the request; one that cannot be read is a fault here.
+#[test]
+fn a_certificate_may_be_named_by_the_request() {
+    let server = with_clients(
+        "proxy_ssl_certificate $arg_name.pem; proxy_ssl_certificate_key $arg_name.key;
+         location / { proxy_pass https://back; }
+         location /none { proxy_pass https://back; proxy_ssl_certificate $arg_none; }",
+    );
+    for (path, expected) in [
+        ("/?name=one", " CN=one"),
+        ("/?name=two", " CN=two"),
+        ("/?name=one", " CN=one"),
+        ("/none?name=two", " "),
+    ] {
+        let said = said(&server, path);
+        assert!(said.ends_with(expected), "{path}: {said}");
+    }
+    assert_eq!(server.get("/?name=nobody").status, 500);
+    server.logged("nobody.pem\": open() failed (2: No such file or directory) while SSL");
+    assert_eq!(server.get("/?name=three").status, 500);
+}
+
+/// What is kept belongs to settings; other settings begin anew, the same go on.
+#[test]
+fn a_reload_with_other_trust_leaves_connections_behind() {
+    if is_reference() {
+        return;
+    }
+    let front =
+        "location / { proxy_pass https://back; proxy_ssl_verify on; proxy_ssl_name back.test; }";
+    let server = start(front, "");
+    let connection = || {
+        let response = server.get("/");
+        (response.status, response.header("X-Connection").map(str::to_owned))
+    };
+    let first = connection();
+    assert_eq!(first.0, 200);
+    assert_eq!(server.command(&["-s", "reload"]).0, Some(0));
+    assert_eq!(connection(), first);
+    std::fs::write(server.path("ca.pem"), Authority::new("Other").pem()).expect("a file");
+    assert_eq!(server.command(&["-s", "reload"]).0, Some(0));
+    assert_eq!(connection().0, 502);
+}
+
 #[test]
 fn what_is_no_https_is_a_bad_gateway() {
     let plain = Origin::new(|peer| {

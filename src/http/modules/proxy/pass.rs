@@ -23,8 +23,8 @@ use crate::log::Level;
 use crate::net::{Address, Stream};
 use crate::upstream::{self, Outcome, PeerRef, Selection, Tag};
 use std::net::SocketAddr;
-use std::time::Instant;
-use tokio::time::{Instant as Now, timeout_at};
+use std::time::{Duration, Instant};
+use tokio::time::{Instant as Now, timeout};
 
 /// A request being passed on.
 struct Course<'a> {
@@ -221,7 +221,7 @@ impl Course<'_> {
     }
 
     async fn connect(&self, req: &mut Request, peer: &PeerRef) -> Result<Stream, Failure> {
-        let until = Now::now() + self.conf.connect_timeout;
+        let began = self.secure.is_some().then(Now::now);
         let socket = upstream::SocketOptions { local: self.local, ..self.conf.socket };
         let connecting = upstream::connect(peer.address(), self.conf.connect_timeout, &socket);
         let client = req.client.clone();
@@ -232,9 +232,11 @@ impl Course<'_> {
                 if self.conf.socket_keepalive {
                     let _ = stream.set_keepalive(true);
                 }
-                if let Some(secure) = &self.secure {
+                if let (Some(secure), Some(began)) = (&self.secure, began) {
                     let server = (self.chosen.group.name(), peer.address());
-                    let shaken = shake(req, secure, &mut stream, server, until);
+                    let left = self.conf.connect_timeout.saturating_sub(began.elapsed());
+                    // Apart, so that requests that need none are no larger for it.
+                    let shaken = Box::pin(shake(req, secure, &mut stream, server, left));
                     or_gone(shaken, &client, watch).await??;
                 }
                 Ok(stream)
@@ -462,12 +464,12 @@ async fn shake(
     secure: &Secure<'_>,
     stream: &mut Stream,
     server: (&str, &Address),
-    until: Now,
+    left: Duration,
 ) -> Result<(), Failure> {
     if let Some(last) = req.tries.last_mut() {
         last.securing = true;
     }
-    match timeout_at(until, secure.shake(req, stream, server)).await {
+    match timeout(left, secure.shake(req, stream, server)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(Trouble::There(why))) => Err(Failure::Error(why)),
         Ok(Err(Trouble::Here(why))) => {
