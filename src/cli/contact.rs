@@ -24,6 +24,15 @@ pub struct Contact {
 }
 
 impl Contact {
+    /// As the command line says, for who only wants to talk: whoever names the socket needs no
+    /// configuration. The pid file is that which the socket has its usual name from.
+    pub fn named(options: &Options) -> Option<Contact> {
+        let control = options.control.clone()?;
+        let is_usual = control.extension().is_some_and(|end| end == "ctl");
+        let pid_file = if is_usual { control.with_extension("") } else { control.clone() };
+        Some(Contact { pid_file, control })
+    }
+
     /// As the configuration says. What else is wrong with it is no reason not to stop the server.
     pub fn find(options: &Options, log: &ErrorLog) -> Option<Contact> {
         match config::places(&mut Disk, options) {

@@ -58,7 +58,8 @@ pub(super) fn run(rest: Vec<OsString>, words: &[OsString]) -> ExitCode {
         _ => {
             let options = options(&control.base, home);
             let log = built_in_log(&options);
-            let Some(contact) = Contact::find(&options, &log) else { return FAILED.into() };
+            let contact = Contact::named(&options).or_else(|| Contact::find(&options, &log));
+            let Some(contact) = contact else { return FAILED.into() };
             let (mut out, mut errors) = (std::io::stdout(), std::io::stderr());
             let mut screen = Screen { json: control.json, out: &mut out, errors: &mut errors };
             talk(&control, &contact, &log, &mut screen).into()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{OK, REQUEST, ctl, done, expect, is_closed, off, on, setup, switch, switches};
-use crate::support::{Client, Origin, Server, Site, is_reference, system};
+use crate::support::{Client, Origin, Server, Site, binary, is_reference, system};
 
 fn start(more: &str) -> (Origin, Server) {
     let origin = Origin::answering(OK);
@@ -231,6 +231,21 @@ fn what_people_read_programs_can_read_too() {
     let text = done(&server, &["status"]);
     assert!(text.contains("\nSWITCH ") && text.contains("\nshop "), "{text}");
     assert!(done(&server, &["maintenance", "status"]).contains("\ndefault  closed "));
+}
+
+/// Whoever names the socket needs no configuration.
+#[test]
+fn the_socket_alone_is_enough() {
+    if is_reference() {
+        return;
+    }
+    let (_origin, server) = start("");
+    let socket = format!("unix:{}", server.path("server.pid.ctl").display());
+    let mut command = std::process::Command::new(binary());
+    command.args(["ctl", "-c", "/nowhere", "-l", &socket, "maintenance", "on", "shop"]);
+    let said = command.output().expect("it runs");
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    expect(&server, false, true);
 }
 
 #[test]
