@@ -30,6 +30,18 @@ struct State {
     /// The open ones, by number.
     streams: Mutex<HashMap<usize, TcpStream>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    failures: AtomicUsize,
+}
+
+impl State {
+    /// Runs a connection's script beside the others. The stacks of those that are over are given back.
+    fn run(&self, script: impl FnOnce() + Send + 'static) {
+        let mut threads = self.threads.lock().expect("a lock");
+        let over = threads.extract_if(.., |thread| thread.is_finished());
+        let failures = over.filter_map(|thread| thread.join().err()).count();
+        self.failures.fetch_add(failures, SeqCst);
+        threads.push(thread::spawn(script));
+    }
 }
 
 /// One connection to the backend, in the hands of the script.
@@ -106,6 +118,7 @@ impl Drop for Origin {
         }
         let threads = std::mem::take(&mut *self.state.threads.lock().expect("a lock"));
         let failures = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+        let failures = failures + self.state.failures.load(SeqCst);
         assert!(thread::panicking() || (!failed && failures == 0), "a backend script failed");
     }
 }
@@ -139,7 +152,7 @@ fn accept<S>(
                 panic::resume_unwind(cause);
             }
         };
-        state.threads.lock().expect("a lock").push(thread::spawn(run));
+        state.run(run);
     }
 }
 
