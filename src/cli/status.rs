@@ -37,7 +37,7 @@ under way:     {change}
 rollback to:   {rollback}
 "
     );
-    let mut text = head + &reload(status);
+    let mut text = head + &reload(status) + &floods(status);
     if !status.generations.is_empty() {
         text.extend(["\n", &rows(&status.generations)]);
     }
@@ -61,6 +61,16 @@ fn reload(status: &Status) -> String {
         text.extend(["               ", line, "\n"]);
     }
     text
+}
+
+/// What clients of HTTP/2 were sent away for, if any were.
+fn floods(status: &Status) -> String {
+    let some = status.floods.iter().filter(|(_, number)| **number > 0);
+    let some: Vec<String> = some.map(|(name, number)| format!("{number} {name}")).collect();
+    if some.is_empty() {
+        return String::new();
+    }
+    format!("http2 floods:  {}\n", some.join(", "))
 }
 
 /// The generations.
@@ -152,6 +162,7 @@ mod tests {
             reload: None,
             switches: Vec::new(),
             upstreams: Vec::new(),
+            floods: std::collections::BTreeMap::new(),
         }
     }
 
@@ -169,6 +180,14 @@ GENERATION  VERSION    STATE     MASTER  WORKERS    AGE  CONNECTIONS
          9  1.2.0-rc1  draining    4009        2   5d6h          212
 ";
         assert_eq!(text(&status()), expected);
+    }
+
+    #[test]
+    fn floods_are_shown_if_there_were_any() {
+        let floods = [("ping", 0), ("reset", 3), ("settings", 1)];
+        let floods = floods.map(|(name, number)| (name.to_owned(), number)).into();
+        let shown = text(&Status { floods, ..status() });
+        assert!(shown.contains("\nhttp2 floods:  3 reset, 1 settings\n\nGENERATION"), "{shown}");
     }
 
     #[test]

@@ -110,6 +110,7 @@ mod tests {
             reload: None,
             switches: Vec::new(),
             upstreams: Vec::new(),
+            floods: std::collections::BTreeMap::new(),
         }
     }
 

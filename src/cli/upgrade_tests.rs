@@ -113,6 +113,7 @@ fn status(dir: &Path) -> Status {
         reload: None,
         switches: Vec::new(),
         upstreams: Vec::new(),
+        floods: std::collections::BTreeMap::new(),
     }
 }
 

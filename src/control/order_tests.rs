@@ -49,6 +49,7 @@ fn status() -> Status {
         reload: None,
         switches: Vec::new(),
         upstreams: Vec::new(),
+        floods: std::collections::BTreeMap::new(),
     }
 }
 

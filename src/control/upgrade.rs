@@ -1,6 +1,7 @@
 //! What passes over the control API about upgrades: the order, the lines of progress, and the state of
 //! the server. Data only; what it leads to is the master's.
 
+use std::collections::BTreeMap;
 use std::ops::Not;
 use std::path::PathBuf;
 
@@ -73,6 +74,9 @@ pub struct Status {
     /// The groups of servers behind, as the workers of this master find them.
     #[serde(default)]
     pub upstreams: Vec<UpstreamStatus>,
+    /// How many HTTP/2 connections were ended for what their clients did too often, by what it was.
+    #[serde(default)]
+    pub floods: BTreeMap<String, u64>,
 }
 
 /// One group.

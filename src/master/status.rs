@@ -10,6 +10,7 @@ use super::spawn::Launch;
 use super::survey::upstreams;
 use crate::control::upgrade::{GenerationStatus, Reload, Status};
 use crate::version;
+use crate::zone::FLOODS;
 
 impl Master {
     /// Answers as soon as the workers have.
@@ -46,6 +47,9 @@ impl Master {
             }),
             switches: self.all_switches(),
             upstreams: Vec::new(),
+            floods: FLOODS
+                .map(|(flood, name)| (name.to_owned(), self.counters.floods(flood)))
+                .into(),
         }
     }
 

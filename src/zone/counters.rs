@@ -27,6 +27,8 @@ const WORKER: usize = 8;
 /// Process id of the worker's master; 0 in a free slot.
 const MASTER: usize = 9;
 
+// The words behind it are of `floods`.
+
 /// What only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Total {
@@ -177,6 +179,12 @@ impl Counters {
         self.row(index).map_or((0, 0), |row| (row.owner(WORKER), row.owner(MASTER)))
     }
 
+    /// The sum of one word of all slots.
+    pub(super) fn total(&self, word: usize) -> u64 {
+        let all = self.rows().filter_map(|row| row.0.get(word));
+        all.fold(0, |sum, word| sum.wrapping_add(word.load(Ordering::Relaxed)))
+    }
+
     /// Forgets the connections of a worker that is gone; what it has served still counts.
     pub fn clear_gauges(&self, index: usize) {
         if let Some(row) = self.row(index) {
@@ -277,7 +285,7 @@ impl Slot {
         self.enter(to);
     }
 
-    fn add(&self, index: usize, amount: u64) {
+    pub(super) fn add(&self, index: usize, amount: u64) {
         let word = self.word(index);
         word.store(word.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }

@@ -2,6 +2,7 @@
 //! Knows the shape of a region; what the words mean belongs to each table.
 
 pub mod counters;
+pub mod floods;
 pub mod gates;
 pub mod keyed;
 
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::memory::Mapping;
 
 pub use counters::{Counters, Gauge, Slot, Total, Totals};
+pub use floods::{FLOODS, Flood};
 pub use gates::{Door, Gates, Switch};
 pub use keyed::Keyed;
 

@@ -2,6 +2,7 @@
 //!
 //! Must not change or judge what is in a frame; the engine does.
 
+use crate::zone;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,9 +29,22 @@ pub enum Flood {
     Settings,
     Ping,
     Unknown,
+    Heads,
 }
 
 impl Flood {
+    /// As it is counted.
+    pub fn counted(self) -> zone::Flood {
+        match self {
+            Self::Data => zone::Flood::Data,
+            Self::Reset => zone::Flood::Reset,
+            Self::Settings => zone::Flood::Settings,
+            Self::Ping => zone::Flood::Ping,
+            Self::Heads => zone::Flood::Heads,
+            Self::Priority | Self::Unknown => zone::Flood::Other,
+        }
+    }
+
     /// As the log calls it.
     pub fn frames(self) -> &'static str {
         match self {
@@ -40,6 +54,7 @@ impl Flood {
             Self::Settings => "SETTINGS",
             Self::Ping => "PING",
             Self::Unknown => "unknown",
+            Self::Heads => "header",
         }
     }
 }
@@ -54,6 +69,8 @@ pub struct Guard {
     purse: Cell<u32>,
     filled: Cell<Instant>,
     flood: Cell<Option<Flood>>,
+    /// What it was charged for last.
+    last: Cell<Option<Flood>>,
     /// Since when a block of header fields has been incomplete.
     heading: Cell<Option<Instant>>,
     /// Streams and the bytes of their heads.
@@ -68,6 +85,7 @@ impl Default for Guard {
             purse: Cell::new(PURSE),
             filled: Cell::new(Instant::now()),
             flood: Cell::default(),
+            last: Cell::default(),
             heading: Cell::default(),
             heads: RefCell::default(),
         }
@@ -78,6 +96,12 @@ impl Guard {
     /// What has been too much.
     pub fn flood(&self) -> Option<Flood> {
         self.flood.get()
+    }
+
+    /// What came last that is charged for; heads where one is incomplete, or nothing else came.
+    pub fn last(&self) -> Flood {
+        let heads = self.heading.get().map(|_| Flood::Heads);
+        heads.or(self.last.get()).unwrap_or(Flood::Heads)
     }
 
     /// When the head began that has not come to its end.
@@ -151,6 +175,7 @@ impl Guard {
     }
 
     fn charge(&self, what: Flood, price: u32) {
+        self.last.set(Some(what));
         let passed = self.filled.get().elapsed();
         if passed >= Duration::from_millis(100) {
             let income = passed.as_millis().saturating_mul(INCOME.into()) / 1000;

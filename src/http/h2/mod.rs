@@ -294,7 +294,11 @@ impl Serving<'_> {
             End::Flood(_) => Reason::ENHANCE_YOUR_CALM,
             End::Failed(error) => error.reason().unwrap_or(Reason::PROTOCOL_ERROR),
         };
-        self.tell(&end);
+        let flood = self.flood(&end);
+        if let Some(flood) = flood {
+            self.service.live().counters.count_flood(flood.counted());
+        }
+        self.tell(&end, flood);
         if let End::Cut = end {
             self.streams.cut();
         }
@@ -305,19 +309,33 @@ impl Serving<'_> {
         }
     }
 
-    fn tell(&self, end: &End) {
+    /// What the client did too much of, if that is why. The engine counts as well, and the guard knows
+    /// what was done when that had enough.
+    fn flood(&self, end: &End) -> Option<guard::Flood> {
+        let calm = Some(Reason::ENHANCE_YOUR_CALM);
+        match end {
+            End::Flood(what) => Some(*what),
+            End::Failed(error) if error.reason() == calm && !error.is_remote() => {
+                Some(self.guard.last())
+            }
+            _ => None,
+        }
+    }
+
+    fn tell(&self, end: &End, flood: Option<guard::Flood>) {
+        if let Some(what) = flood {
+            let frames = what.frames();
+            let text = format_args!("http2 flood detected: client sent too many {frames} frames");
+            return self.log(text);
+        }
         match end {
             End::Slow => self.log(format_args!(
                 "client timed out (110: Connection timed out) while reading client request headers"
             )),
-            End::Flood(what) => self.log(format_args!(
-                "http2 flood detected: client sent too many {} frames",
-                what.frames()
-            )),
             End::Failed(error) => {
                 self.log(format_args!("client sent what HTTP/2 does not allow: {error}"));
             }
-            End::Over | End::Idle | End::Cut => {}
+            End::Over | End::Idle | End::Cut | End::Flood(_) => {}
         }
     }
 

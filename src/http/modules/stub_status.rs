@@ -10,7 +10,7 @@ use crate::http::phase::Stop;
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use crate::http::vars::Variable;
-use crate::zone::Totals;
+use crate::zone::{FLOODS, Totals};
 use std::io::Write;
 
 /// As written.
@@ -84,6 +84,18 @@ pub static VARIABLES: &[Variable] = &[
         name: "connections_waiting",
         doc: "Idle connections, waiting for a request.",
         get: |req, _, out| show(req, out, |totals| totals.waiting),
+    },
+    Variable {
+        name: "http2_floods",
+        doc: "HTTP/2 connections that were ended because their clients sent too much of what costs more than \
+              it brings. proxyd's own.",
+        get: |req, _, out| {
+            let counters = req.live.counters.table();
+            let sum: u64 = FLOODS.iter().map(|(flood, _)| counters.floods(*flood)).sum();
+            // Writing into a Vec cannot fail.
+            let _ = write!(out, "{sum}");
+            true
+        },
     },
 ];
 

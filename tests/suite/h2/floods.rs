@@ -24,14 +24,22 @@ fn flood(server: &Server, bytes: Vec<u8>) -> Option<u32> {
     error
 }
 
+/// How many connections the server says it has ended for something.
+fn counted(server: &Server, kind: &str) -> u64 {
+    let (_, answer) = server.control("GET", "/1/proxyd/status");
+    let status: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    status["floods"][kind].as_u64().expect("a number")
+}
+
 /// A flood of one frame.
-fn flooded(frame: &[u8], what: &str) {
+fn flooded(frame: &[u8], what: &str, kind: &str) {
     if is_reference() {
         return;
     }
     let server = alone("");
     assert_eq!(flood(&server, frame.repeat(20_000)), Some(ENHANCE_YOUR_CALM));
     server.logged(&format!("http2 flood detected: client sent too many {what} frames"));
+    assert_eq!(counted(&server, kind), 1);
     let mut h2 = H2::connect(server.address());
     let said = h2.get("/said");
     assert_eq!(h2.answer(said).status, 200);
@@ -39,22 +47,22 @@ fn flooded(frame: &[u8], what: &str) {
 
 #[test]
 fn pings() {
-    flooded(&frame(PING, 0, 0, b"12345678"), "PING");
+    flooded(&frame(PING, 0, 0, b"12345678"), "PING", "ping");
 }
 
 #[test]
 fn settings() {
-    flooded(&frame(SETTINGS, 0, 0, b""), "SETTINGS");
+    flooded(&frame(SETTINGS, 0, 0, b""), "SETTINGS", "settings");
 }
 
 #[test]
 fn priorities() {
-    flooded(&frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 0]), "PRIORITY");
+    flooded(&frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 0]), "PRIORITY", "other");
 }
 
 #[test]
 fn frames_of_kinds_that_nobody_knows() {
-    flooded(&frame(0x77, 0, 0, b""), "unknown");
+    flooded(&frame(0x77, 0, 0, b""), "unknown", "other");
 }
 
 #[test]
@@ -71,6 +79,7 @@ fn empty_data() {
     );
     bytes.extend(frame(DATA, 0, 1, b"").repeat(20_000));
     assert_eq!(flood(&server, bytes), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(counted(&server, "data"), 1);
 }
 
 /// CVE-2023-44487: requests that are given up at once cost the client nothing.
@@ -88,6 +97,8 @@ fn requests_that_are_given_up_at_once() {
         pair
     });
     assert_eq!(flood(&server, pairs.collect()), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(counted(&server, "reset"), 1);
+    server.logged("http2 flood detected: client sent too many RST_STREAM frames");
     let log = server.wait_for("h2.log", |_| true);
     assert!(log.lines().count() < 1000, "{} were served", log.lines().count());
 }
@@ -103,10 +114,11 @@ fn continuations() {
     let mut bytes = frame(HEADERS, END_STREAM, 1, &block(&GET));
     bytes.extend(frame(CONTINUATION, 0, 1, &field).repeat(20_000));
     assert_eq!(flood(&server, bytes), Some(ENHANCE_YOUR_CALM));
-    server.logged("client sent what HTTP/2 does not allow");
+    server.logged("http2 flood detected: client sent too many header frames");
     let mut bytes = frame(HEADERS, END_STREAM, 1, &block(&GET));
     bytes.extend(frame(CONTINUATION, 0, 1, b"").repeat(20_000));
     assert_eq!(flood(&server, bytes), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(counted(&server, "heads"), 2);
 }
 
 /// A few bytes on the wire that stand for many: the dynamic table is named again and again.
