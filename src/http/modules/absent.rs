@@ -87,7 +87,6 @@ const fn word_off(name: &'static str, contexts: Contexts) -> Row<Scope> {
 pub static ROWS: &[Row<Scope>] = rows! {
     [
         word_off("proxy_cache", HSL),
-        word_off("proxy_store", HSL),
         word_off("disable_symlinks", HSL),
         row(
             "tcp_nodelay",
@@ -187,8 +186,6 @@ pub static ROWS: &[Row<Scope>] = rows! {
     "seeking in films is not built yet": HSL =>
         "mp4_buffer_size" "mp4_max_buffer_size" "mp4_start_key_frame";
     // proxy
-    "": HSL =>
-        "proxy_store_access";
     "caches are not built yet": HTTP =>
         "proxy_cache_path";
     // scgi

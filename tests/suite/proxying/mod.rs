@@ -13,6 +13,7 @@ mod names;
 mod parts;
 mod shared;
 mod slow;
+mod stored;
 mod tunnels;
 mod upstreams;
 

@@ -6,6 +6,7 @@ use super::health::{Check, CheckDraft, MatchDrafts};
 use super::redirect::{Redirects, RedirectsDraft};
 use super::request::{Fields, field_set};
 use super::retry;
+use super::store::{self, Store, StoreDraft};
 use super::target::{Pass, PassDraft};
 use crate::conf::Word;
 use crate::http::finish::Finish;
@@ -60,6 +61,8 @@ pub struct Draft {
     pub(super) temp_path: Option<PathBuf>,
     pub(super) temp_max: Option<u64>,
     pub(super) temp_step: Option<u64>,
+    pub(super) store: Option<StoreDraft>,
+    pub(super) store_access: Option<u32>,
     pub(super) force_ranges: Option<bool>,
     pub(super) pass_trailers: Option<bool>,
     pub(super) early_hints: Option<Vec<Word>>,
@@ -109,6 +112,8 @@ pub struct Conf {
     pub(super) ignored: u32,
     /// Where an answer goes that the client is too slow for; `None` where the upstream has to wait.
     pub(super) ahead: Option<Arc<ReadAhead>>,
+    /// Answers are kept as files as well.
+    pub(super) store: Option<Store>,
     /// Ranges of any answer whose length is known.
     pub(super) force_ranges: bool,
     pub(super) pass_trailers: bool,
@@ -143,7 +148,7 @@ impl Draft {
             read_timeout, next_upstream, next_tries, next_timeout, redirects, buffering,
             request_buffering, buffer_size, buffers, intercept_errors, ignore_abort,
             pass_request_headers, pass_request_body, method, set_body, socket_keepalive, rcvbuf,
-            sndbuf, bind, limit_rate, ignore_headers, temp_path, temp_max, temp_step, force_ranges,
+            sndbuf, bind, limit_rate, ignore_headers, temp_path, temp_max, temp_step, force_ranges, store, store_access,
             pass_trailers, early_hints,
         );
         self.cookies.inherit(&outer.cookies);
@@ -203,6 +208,7 @@ impl Draft {
             limit_rate: Size::new(self.limit_rate.as_ref(), cx),
             ignored: self.ignore_headers.unwrap_or(0),
             ahead: self.ahead(bytes(size), cx),
+            store: store::finish(self.store.as_ref(), self.store_access, self.temp_dir(cx), cx),
             force_ranges: self.force_ranges.unwrap_or(false),
             pass_trailers: self.pass_trailers.unwrap_or(false),
             early_hints: self.early_hints.iter().flatten().map(|word| cx.template(word)).collect(),
@@ -217,11 +223,16 @@ impl Draft {
         if most == 0 || !self.passes() || self.buffering == Some(false) {
             return None;
         }
-        let path = self.temp_path.clone().unwrap_or_else(|| PathBuf::from("proxy_temp"));
-        let dir = cx.env.full_path(&path.to_string_lossy());
+        let dir = self.temp_dir(cx);
         cx.temp_dir(&dir);
         let step = self.temp_step.and_then(|step| usize::try_from(step).ok());
         Some(Arc::new(ReadAhead { dir, most, step: step.unwrap_or(2 * buffer).max(buffer) }))
+    }
+
+    /// Where temporary files are.
+    fn temp_dir(&self, cx: &Finish) -> PathBuf {
+        let path = self.temp_path.clone().unwrap_or_else(|| PathBuf::from("proxy_temp"));
+        cx.env.full_path(&path.to_string_lossy())
     }
 
     /// The default set without what `proxy_pass_header` names, and what `proxy_hide_header` adds.

@@ -12,6 +12,7 @@ mod reply;
 mod request;
 mod retry;
 mod rows;
+mod store;
 mod target;
 mod variables;
 

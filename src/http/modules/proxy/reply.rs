@@ -64,17 +64,7 @@ pub fn prepare(
         return stop;
     }
     if from.http09 {
-        req.log_error(format_args!(
-            "upstream sent no valid HTTP/1.0 header while reading response header from upstream"
-        ));
-        req.keepalive = false;
-        req.reply = Reply {
-            status: 200,
-            bare: true,
-            body: Body::Upstream(Box::new(answer)),
-            ..Reply::default()
-        };
-        return Stop::Reply;
+        return without_head(req, answer);
     }
     let status = from.head.status;
     if conf.intercept_errors && status >= 300 && req.conf().error_page.has(status) {
@@ -110,6 +100,24 @@ pub fn prepare(
     req.keepalive &= status != 101;
     reply.body = Body::Upstream(Box::new(answer));
     req.reply = reply;
+    if let Some(store) = &conf.store {
+        store.copy(req);
+    }
+    Stop::Reply
+}
+
+/// HTTP/0.9: all is body.
+fn without_head(req: &mut Request, answer: Answer) -> Stop {
+    req.log_error(format_args!(
+        "upstream sent no valid HTTP/1.0 header while reading response header from upstream"
+    ));
+    req.keepalive = false;
+    req.reply = Reply {
+        status: 200,
+        bare: true,
+        body: Body::Upstream(Box::new(answer)),
+        ..Reply::default()
+    };
     Stop::Reply
 }
 

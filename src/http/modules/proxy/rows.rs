@@ -6,6 +6,7 @@ use super::cookies;
 use super::redirect::{RedirectsDraft, RuleDraft};
 use super::reply;
 use super::retry;
+use super::store;
 use super::target::PassDraft;
 use crate::conf::{Args, Contexts, Directive, Error, Row, values};
 use crate::http::draft::{HSL, Scope, no_effect, row};
@@ -40,6 +41,21 @@ pub static ROWS: &[Row<Scope>] = &[
             s.drafts.proxy.set_header.get_or_insert_default().push(line);
             Ok(())
         },
+    ),
+    row(
+        "proxy_store",
+        HSL,
+        Args::Exactly(1),
+        "Keeps a copy of each answer with status 200 as a file: `on` where the request's file would be, or a path \
+         with variables; `off` (default).",
+        |s, dir, _| store::read(&mut s.drafts.proxy.store, dir),
+    ),
+    row(
+        "proxy_store_access",
+        HSL,
+        Args::Between(1, 3),
+        "Who may read and write such a file: `user:rw group:r all:r` (default `user:rw`).",
+        |s, dir, _| store::read_access(&mut s.drafts.proxy.store_access, dir),
     ),
     row(
         "proxy_force_ranges",
