@@ -116,15 +116,23 @@ impl TlsClient {
 
     /// Connects and does the handshake; the error is the client's.
     pub fn connect(&self, address: SocketAddr, name: &str) -> Result<Secure, String> {
+        self.open(address, name).finish()
+    }
+
+    /// Connects and says hello, which the server has answered when this returns.
+    pub fn greet(&self, address: SocketAddr, name: &str) -> Secure {
+        let mut secure = self.open(address, name);
+        secure.0.conn.write_tls(&mut secure.0.sock).expect("a hello");
+        secure.0.sock.peek(&mut [0]).expect("an answer to it");
+        secure
+    }
+
+    fn open(&self, address: SocketAddr, name: &str) -> Secure {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let session = ClientConnection::new(Arc::clone(&self.0), name).expect("a session");
         let socket = TcpStream::connect_timeout(&address, DEADLINE).expect("a connection");
         socket.set_read_timeout(Some(DEADLINE)).expect("a time limit");
-        let mut stream = StreamOwned::new(session, socket);
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).map_err(|error| error.to_string())?;
-        }
-        Ok(Secure(stream))
+        Secure(StreamOwned::new(session, socket))
     }
 
     /// The answer to a request on a connection of its own.
@@ -139,6 +147,15 @@ impl TlsClient {
 pub struct Secure(pub StreamOwned<ClientConnection, TcpStream>);
 
 impl Secure {
+    /// Does what is left of the handshake; the error is the client's.
+    pub fn finish(mut self) -> Result<Secure, String> {
+        let stream = &mut self.0;
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).map_err(|error| error.to_string())?;
+        }
+        Ok(self)
+    }
+
     pub fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).expect("bytes sent");
     }

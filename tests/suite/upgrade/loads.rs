@@ -66,6 +66,30 @@ fn kept_connections_are_never_lost() {
     );
 }
 
+/// Streams of HTTP/2 are told in two steps, so that none is asked for in vain.
+#[test]
+fn streams_are_never_lost() {
+    if is_reference() {
+        return;
+    }
+    let text = telling_text(2, "$pid").replace("return 200", "http2 on; return 200");
+    let daemon = configured(&text).start_daemon();
+    let load = Traffic::multiplexed(daemon.address(), 20, 10, THINK);
+    let plain = Traffic::fresh(daemon.address(), 50);
+    load.goes_on(200);
+    upgrades(&daemon, 8, &load);
+    plain.stop().expect_no_loss();
+    let report = load.stop();
+    report.expect_no_loss();
+    prompt(&report);
+    assert!(report.told_to_close >= 20, "{report:?}");
+    let Report { answered, connections, told_to_close, longest, .. } = report;
+    println!(
+        "8 upgrades, {answered} streams on {connections} connections, none lost; \
+         {told_to_close} told to close, longest {longest:?}"
+    );
+}
+
 #[test]
 fn all_kinds_of_clients_at_once() {
     if is_reference() {

@@ -11,6 +11,7 @@ mod foreground;
 mod loads;
 mod manual;
 mod scripts;
+mod streams;
 mod takeover;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 mod chat;
 mod fresh;
 mod kept;
+mod multiplexed;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,6 +120,18 @@ impl Traffic {
     /// So many clients that keep their connections and think about so long before each request.
     pub fn kept(target: impl Into<Target>, clients: u32, think: Duration) -> Traffic {
         Traffic::run(target.into(), move |shared| kept::run(shared, clients, think))
+    }
+
+    /// So many clients of HTTP/2, each of which has that many requests under way on its connection and
+    /// thinks about so long before the next on each.
+    pub fn multiplexed(
+        target: impl Into<Target>,
+        clients: u32,
+        streams: u32,
+        think: Duration,
+    ) -> Traffic {
+        let run = move |shared| multiplexed::run(shared, clients, streams, think);
+        Traffic::run(target.into(), run)
     }
 
     /// So many websockets on `/chat`, each sending a message that often.
