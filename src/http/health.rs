@@ -132,13 +132,7 @@ async fn once(
         location: place.location,
     });
     // Not a client's: it is in no count of theirs.
-    req.sub = Some(Box::new(Sub {
-        main_method: Method::Get,
-        header_only: false,
-        left: subrequest::DEPTH,
-        page: None,
-        has_stub: false,
-    }));
+    req.sub = Some(Box::new(Sub { left: subrequest::DEPTH, ..Sub::default() }));
     req.head.write_line(b"GET", &check.uri, b"HTTP/1.1");
     let path = check.uri.split(|byte| *byte == b'?').next().unwrap_or_default();
     req.uri = path.to_vec();

@@ -3,9 +3,9 @@
 //! Must not know a protocol, and holds no code of a module: each line names one.
 
 use super::modules::{
-    access, addition, auth_request, blocks, client_body, connection, error_page, files, headers,
-    index, maintenance, mirror, not_modified, proxy, range, redirect, rewrite, ssi, stub_status,
-    try_files,
+    access, access_log, addition, auth_request, blocks, client_body, connection, error_page, files,
+    headers, index, maintenance, mirror, not_modified, post_action, proxy, range, redirect,
+    rewrite, ssi, stub_status, try_files,
 };
 use super::modules::{auth_basic, autoindex, empty_gif, random_index, realip, userid};
 use super::modules::{charset, compress, sub_filter};
@@ -27,8 +27,17 @@ pub enum Verdict {
 /// Takes a request to its reply.
 pub async fn run(req: &mut Request) -> Verdict {
     realip::run(req);
-    let first = server_phases(req);
+    let first = match req.sub.as_mut().and_then(|sub| sub.named.take()) {
+        Some(at) => Err(Stop::Named(at)),
+        None => server_phases(req),
+    };
     settle(req, first).await
+}
+
+/// What happens when a client's request is through.
+pub fn over(req: &Request) {
+    access_log::run(req);
+    post_action::run(req);
 }
 
 /// Answers a request that was refused while it was read, through `error_page` like any other.
@@ -176,7 +185,7 @@ async fn admit(req: &mut Request) -> Phase {
     limit_req::run(req).await?;
     limit_conn::run(req)?;
     // Who may ask for the main request may ask for what it needs.
-    if req.is_main() {
+    if req.sub.as_ref().is_none_or(|sub| sub.follows) {
         access(req).await?;
     }
     try_files::run(req)?;

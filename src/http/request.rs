@@ -158,7 +158,7 @@ pub struct Request {
 }
 
 /// What a subrequest is beside a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Sub {
     /// `$request_method` is the main request's.
     pub main_method: Method,
@@ -168,6 +168,10 @@ pub struct Sub {
     pub left: u8,
     /// The main request's page, if this one is a part of it.
     pub page: Option<Rc<Page>>,
+    /// It follows its request (`post_action`): who may ask for the one need not be allowed the other.
+    pub follows: bool,
+    /// It begins in this named location.
+    pub named: Option<usize>,
     /// Something stands ready for the case that it fails: no error page is wanted.
     pub has_stub: bool,
 }

@@ -83,7 +83,7 @@ fn inside(parent: &Request, left: u8) -> Request {
     sub.limited.connections = parent.limited.connections;
     sub.guest = Guest { tokens: parent.guest.tokens.clone(), ..Guest::default() };
     let main_method = parent.sub.as_ref().map_or(parent.method, |sub| sub.main_method);
-    let about = Sub { main_method, header_only: false, left, page: None, has_stub: false };
+    let about = Sub { main_method, left, ..Sub::default() };
     sub.sub = Some(Box::new(about));
     sub
 }

@@ -215,7 +215,7 @@ async fn respond(service: &Rc<Service>, req: &mut Request) -> After {
 async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> After {
     let client = req.client.clone();
     if verdict == Verdict::Close {
-        access_log::run(req);
+        pipeline::over(req);
         return After::Close { linger: false };
     }
     if failed_here(req) {
@@ -231,7 +231,7 @@ async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> A
     if req.reply.status == 101 && sent.is_ok() {
         return After::Tunnel;
     }
-    access_log::run(req);
+    pipeline::over(req);
     if sent.is_err() || client.broken.get() {
         return After::Close { linger: false };
     }
@@ -243,7 +243,7 @@ async fn tunnel(req: &mut Request) -> After {
     let client = req.client.clone();
     client.doing.set(Doing::Tunnel);
     let upstream = tunnel::run(req).await;
-    access_log::run(req);
+    pipeline::over(req);
     if let Some(upstream) = upstream {
         close::both(&client, &upstream.stream).await;
         return After::Close { linger: false };

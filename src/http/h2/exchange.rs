@@ -74,7 +74,7 @@ async fn respond(req: &mut Request, channel: &Channel, asked: Asked) {
         }
     };
     if verdict == Verdict::Close {
-        access_log::run(req);
+        pipeline::over(req);
         return channel.reset(Reason::INTERNAL_ERROR);
     }
     if failed_here(req) {
@@ -83,7 +83,7 @@ async fn respond(req: &mut Request, channel: &Channel, asked: Asked) {
     let mut out = Buffer::spare();
     let sent = send(req, channel, &mut out).await;
     drop(out);
-    access_log::run(req);
+    pipeline::over(req);
     if sent.is_err() {
         channel.reset(Reason::INTERNAL_ERROR);
     }

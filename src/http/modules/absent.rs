@@ -4,7 +4,7 @@
 
 use crate::conf::values;
 use crate::conf::{Action, Args, Contexts, Directive, Env, Error, Row, Setter};
-use crate::http::draft::{HS, HSL, HSLI, Scope, no_effect, not_yet_for, row};
+use crate::http::draft::{HS, HSL, Scope, no_effect, not_yet_for, row};
 use crate::http::finish::Finish;
 use crate::http::vars::Variable;
 
@@ -256,6 +256,4 @@ pub static ROWS: &[Row<Scope>] = rows! {
     // core
     "": HS =>
         "client_body_early_read";
-    "": HSLI =>
-        "post_action";
 };

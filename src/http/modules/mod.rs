@@ -43,7 +43,7 @@ macro_rules! modules {
 
 modules! {
     realip, auth_basic, secure_link, referer, userid, empty_gif, random_index, autoindex,
-    browser, blocks, connection, http2, ssl, client_body, server, redirect, files, not_modified, range, index, try_files, mirror, error_page,
+    browser, post_action, blocks, connection, http2, ssl, client_body, server, redirect, files, not_modified, range, index, try_files, mirror, error_page,
     rewrite, maintenance, access, auth_request, addition, ssi, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, resolver, proxy, proxy_ssl, variables,
     compress, sub_filter, charset,
     limit_rate, limit_req, limit_conn, tuning, absent,

@@ -3,6 +3,7 @@
 use crate::support::{Server, Setup};
 
 mod additions;
+mod afterwards;
 mod auth;
 mod mirrors;
 mod pages;

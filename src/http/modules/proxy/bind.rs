@@ -27,7 +27,9 @@ pub fn read(slot: &mut Option<BindDraft>, dir: &Directive) -> Result<(), Error> 
         let shown = second.lossy();
         return Err(match &*second.text {
             b"transparent" => {
-                second.error(format_args!("parameter \"{shown}\" is not supported yet"))
+                let error =
+                    second.error(format_args!("parameter \"{shown}\" is not supported yet"));
+                error.with_help("workers have no right to take foreign addresses")
             }
             _ => second.error(format_args!("invalid parameter \"{shown}\"")),
         });
