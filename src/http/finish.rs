@@ -250,6 +250,8 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         http.servers.iter().map(|server| finish_server(server, &mut cx)).collect();
     let (endpoints, listen) = super::modules::server::endpoints(&http.servers, &mut cx);
     super::modules::ssl::check(&http, &servers, &endpoints, &mut cx);
+    let names: Vec<_> = http.servers.iter().map(super::modules::server::written_names).collect();
+    super::modules::ssl::coverage::warn(&names, &servers, &endpoints, &mut cx);
     undefined_variables(&mut cx);
     if cx.env.errors.len() > errors_before {
         return None;

@@ -8,13 +8,12 @@ use super::certificates::kept;
 use super::gate::Gate;
 use super::modules::access_log;
 use super::snapshot::Snapshot;
+use super::stapling::Stapling;
 use super::tickets::TicketKeys;
 use super::upstream_ssl::Sessions;
 use crate::dns::Resolver;
 use crate::log::kept::Kept;
 use crate::log::{AccessWriter, ErrorLog, LogFile, Target};
-use crate::tls;
-use crate::tls::tickets::{Ring, Tickets};
 use crate::upstream::{Group, GroupSpec};
 use crate::zone::{Door, Keyed, Slot};
 use rustls::ServerConfig;
@@ -26,6 +25,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
+
+/// How servers speak TLS; none for those that cannot.
+type Configs = Vec<Option<Arc<ServerConfig>>>;
 
 /// What a worker gives to the requests of one snapshot.
 pub struct Live {
@@ -54,7 +56,9 @@ pub struct Live {
     /// Subrequests that outlast their requests; the same for all configurations.
     pub background: Rc<Background>,
     /// One for each of `snapshot.tls`.
-    pub tls: Vec<Option<Arc<ServerConfig>>>,
+    pub tls: Configs,
+    /// What is said of their certificates, one for each of `snapshot.tls`.
+    pub stapling: Vec<Rc<Stapling>>,
     /// One for each of `snapshot.upstream_ssl`.
     pub upstream_ssl: Vec<Option<Rc<Sessions>>>,
     /// What their tickets are sealed with.
@@ -64,19 +68,6 @@ pub struct Live {
     /// The switches of maintenance mode, as this worker sees them.
     pub gate: Gate,
     started: Cell<bool>,
-}
-
-/// A server's TLS with the keys for its tickets.
-fn armed(server: &tls::Server, keys: &TicketKeys) -> Option<Arc<ServerConfig>> {
-    // That it can be made was seen when the configuration was loaded.
-    let mut config = server.config().ok()?;
-    if server.tickets {
-        let own = Arc::<Ring>::default();
-        own.set(&server.ticket_keys);
-        let ring = if server.ticket_keys.is_empty() { &keys.ring } else { &own };
-        config.ticketer = Tickets::new(ring, server.lifetime, server.context());
-    }
-    Some(Arc::new(config))
 }
 
 impl fmt::Debug for Live {
@@ -133,13 +124,14 @@ impl Live {
         let calls = calls.unwrap_or_else(|| Calls::new(door.clone(), roster.clone(), &main_log));
         calls.follow(&groups, &main_log);
         let tickets = snapshot.ticket_zone.and_then(|at| zones.get(at).cloned());
-        let tickets = TicketKeys::new(&snapshot.tls, tickets);
+        let (tickets, tls, stapling) = secured(snapshot, tickets);
         let sessions = before.map(|live| &live.upstream_ssl[..]).unwrap_or_default();
         let sessions = snapshot.upstream_ssl.iter().map(|one| Sessions::new(one, sessions));
         Self {
             upstream_ssl: sessions.collect(),
             background,
-            tls: snapshot.tls.iter().map(|server| armed(server, &tickets)).collect(),
+            tls,
+            stapling,
             tickets,
             groups,
             resolvers: resolvers.clone(),
@@ -206,6 +198,21 @@ impl Live {
     pub fn next_flush(&self) -> Option<Instant> {
         self.access_logs.iter().flatten().filter_map(|writer| writer.deadline()).min()
     }
+}
+
+/// The keys of tickets, how servers speak TLS, and what is said of their certificates.
+fn secured(
+    snapshot: &Snapshot,
+    zone: Option<Rc<Keyed>>,
+) -> (TicketKeys, Configs, Vec<Rc<Stapling>>) {
+    let keys = TicketKeys::new(&snapshot.tls, zone);
+    let servers = snapshot.tls.iter().map(|server| {
+        let stapling = Stapling::new(server.certificates.len());
+        let config = server.armed(&keys.ring, &stapling.staples).map(Arc::new);
+        (config, stapling)
+    });
+    let (configs, stapling) = servers.unzip();
+    (keys, configs, stapling)
 }
 
 /// A writer for each file that is an access log. One that goes on as it was is taken over with what

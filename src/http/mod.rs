@@ -57,6 +57,7 @@ pub mod slots;
 pub mod snapshot;
 mod spare;
 pub mod spool;
+pub mod stapling;
 pub mod static_file;
 pub mod subrequest;
 pub mod template;

@@ -6,11 +6,12 @@
 pub mod certificate;
 pub mod ciphers;
 pub mod client;
-mod host;
+pub mod host;
 pub mod notes;
 pub mod offer;
 pub mod server;
 pub mod session;
+pub mod staple;
 pub mod tickets;
 pub mod trust;
 pub mod verify;

@@ -14,6 +14,8 @@ use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite
 use sha2::{Digest as _, Sha256};
 
 use super::ciphers::{self, Protocols};
+use super::staple::Staples;
+use super::tickets::{Ring, Tickets};
 use super::{Certificate, PROVIDER, Trust, tickets, verify};
 
 /// `ssl_verify_client`.
@@ -54,12 +56,32 @@ pub struct Server {
     pub client: Option<ClientAuth>,
     /// `ssl_reject_handshake`
     pub reject: bool,
+    /// All of this, once it has been found to fit together.
+    pub made: Option<ServerConfig>,
 }
 
 impl Server {
-    /// rustls's form of it, but for the keys of tickets, which belong to the process. An error says
-    /// that nothing is left to agree on.
-    pub fn config(&self) -> Result<ServerConfig, String> {
+    /// Settles it. An error says that nothing is left to agree on.
+    pub fn make(mut self) -> Result<Self, String> {
+        self.made = Some(self.config()?);
+        Ok(self)
+    }
+
+    /// rustls's form of it, with what belongs to the process: keys of tickets, answers to show.
+    pub fn armed(&self, keys: &Arc<Ring>, staples: &Arc<Staples>) -> Option<ServerConfig> {
+        let mut config = self.made.clone()?;
+        let (certificates, staples) = (self.certificates.clone(), Some(staples.clone()));
+        config.cert_resolver = Arc::new(Chosen { certificates, staples });
+        if self.tickets {
+            let own = Arc::<Ring>::default();
+            own.set(&self.ticket_keys);
+            let ring = if self.ticket_keys.is_empty() { keys } else { &own };
+            config.ticketer = Tickets::new(ring, self.lifetime, self.context());
+        }
+        Some(config)
+    }
+
+    fn config(&self) -> Result<ServerConfig, String> {
         let provider = ciphers::provider(&self.suites13, &self.suites, &self.groups);
         let builder = ServerConfig::builder_with_provider(Arc::new(provider));
         let builder = builder.with_protocol_versions(&self.protocols.versions());
@@ -107,21 +129,26 @@ pub fn with_certificates(config: &ServerConfig, certificates: Vec<Certificate>) 
 }
 
 fn resolver(certificates: Vec<Certificate>) -> Arc<dyn ResolvesServerCert> {
-    Arc::new(Chosen { certificates })
+    Arc::new(Chosen { certificates, staples: None })
 }
 
 /// Chooses among a server's certificates by what a client can check.
 #[derive(Debug)]
 struct Chosen {
     certificates: Vec<Certificate>,
+    /// What there is to show with them.
+    staples: Option<Arc<Staples>>,
 }
 
 impl ResolvesServerCert for Chosen {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fits = |certificate: &&Certificate| can_check(&hello, certificate);
+        let fits = |(_, certificate): &(usize, &Certificate)| can_check(&hello, certificate);
+        let all = || self.certificates.iter().enumerate();
         // Signing with an elliptic curve costs a tenth of what it costs with RSA.
-        let curves = self.certificates.iter().filter(|one| is_curve(one)).find(fits);
-        curves.or_else(|| self.certificates.iter().find(fits)).cloned()
+        let curve = all().filter(|(_, one)| is_curve(one)).find(fits);
+        let (nth, certificate) = curve.or_else(|| all().find(fits))?;
+        let stapled = self.staples.as_ref().and_then(|staples| staples.get(nth));
+        Some(stapled.unwrap_or_else(|| certificate.clone()))
     }
 }
 

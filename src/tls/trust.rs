@@ -53,6 +53,10 @@ impl Trust {
         Ok(Self(store))
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.0
+    }
+
     /// Whether a chain, as it was shown, leads to somebody who is trusted, with at most `depth`
     /// certificates between.
     pub fn verdict(

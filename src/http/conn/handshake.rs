@@ -82,6 +82,12 @@ async fn shake(service: &Service, client: &Client) -> io::Result<()> {
     else {
         return Err(alert(client, &UNRECOGNIZED_NAME, ErrorKind::PermissionDenied, REJECTED));
     };
+    if let Some((conf, number)) = conf.zip(number)
+        && !conf.responders.is_empty()
+        && let Some(stapling) = live.stapling.get(number)
+    {
+        stapling.wake(&conf.responders, &live);
+    }
     if let Some(conf) = conf.filter(|conf| !conf.varying.is_empty()) {
         let certificates = certificates(service, client, server, name.as_deref(), conf)?;
         config = Arc::new(with_certificates(&config, certificates));

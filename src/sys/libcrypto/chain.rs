@@ -32,6 +32,10 @@ impl Store {
         Some(Self { store, has_crls: false })
     }
 
+    pub(super) fn get(&self) -> *mut c::X509_STORE {
+        self.store.get()
+    }
+
     /// Trusts a certificate, DER. False: it cannot be read.
     pub fn trust(&mut self, der: &[u8]) -> bool {
         let Some(certificate) = certificate(der) else { return false };
@@ -115,7 +119,7 @@ impl Store {
     }
 }
 
-fn certificate(der: &[u8]) -> Option<Owned<c::X509>> {
+pub(super) fn certificate(der: &[u8]) -> Option<Owned<c::X509>> {
     let mut at = der.as_ptr();
     let length = der.len().try_into().ok()?;
     // SAFETY: `at` and `length` are those of `der`, which is only read.
@@ -125,10 +129,10 @@ fn certificate(der: &[u8]) -> Option<Owned<c::X509>> {
 }
 
 /// References to certificates that somebody else owns.
-struct Stack(Owned<c::OPENSSL_STACK>);
+pub(super) struct Stack(pub(super) Owned<c::OPENSSL_STACK>);
 
 impl Stack {
-    fn new(certificates: &[Owned<c::X509>]) -> Option<Self> {
+    pub(super) fn new(certificates: &[Owned<c::X509>]) -> Option<Self> {
         // SAFETY: it has no preconditions.
         let stack = Owned::new(unsafe { c::OPENSSL_sk_new_null() })?;
         for certificate in certificates {

@@ -1,13 +1,15 @@
 //! The C side of AWS-LC, the library under rustls: what its Rust side does not offer. That is the
-//! checking of certificate chains with all that OpenSSL checks, and keys that a password protects.
+//! checking of certificate chains with all that OpenSSL checks, keys that a password protects, and OCSP.
 //!
 //! Must not decide whom to trust, nor put anything in words.
 
 mod chain;
 mod key;
+mod ocsp;
 
 pub use chain::{Purpose, Store};
 pub use key::private_key;
+pub use ocsp::{Status, is_ocsp_response, ocsp_request, ocsp_status};
 
 use std::ptr::NonNull;
 
@@ -65,6 +67,10 @@ freed! {
     c::OPENSSL_STACK, OPENSSL_sk_free;
     c::BIO, BIO_free;
     c::EVP_PKEY, EVP_PKEY_free;
+    c::OCSP_REQUEST, OCSP_REQUEST_free;
+    c::OCSP_RESPONSE, OCSP_RESPONSE_free;
+    c::OCSP_BASICRESP, OCSP_BASICRESP_free;
+    c::OCSP_CERTID, OCSP_CERTID_free;
     c::PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free;
 }
 

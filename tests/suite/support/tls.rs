@@ -51,6 +51,11 @@ impl Authority {
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
+    /// Its own key, PEM.
+    pub fn key(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// A list of what it has issued and revoked, PEM.
     pub fn crl(&self, revoked: &[&Pair]) -> String {
         let revoked = revoked.iter().map(|pair| RevokedCertParams {
@@ -77,6 +82,12 @@ impl Authority {
 }
 
 impl Pair {
+    /// The certificate's number, hexadecimal.
+    pub fn serial(&self) -> String {
+        let serial = serial(&self.certificate);
+        serial.as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
     /// Puts both beside the configuration, as `NAME.pem` and `NAME.key`.
     pub fn install(&self, setup: Setup, name: &str) -> Setup {
         let setup = setup.file(&format!("{name}.pem"), self.certificate.as_bytes());

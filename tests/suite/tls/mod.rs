@@ -2,6 +2,7 @@
 
 mod files;
 mod sessions;
+mod stapling;
 mod upstreams;
 mod variables;
 

@@ -3,7 +3,7 @@
 //!
 //! Must not keep what it reads; the record of the configuration has it for the workers.
 
-use super::{Draft, Verify};
+use super::{Draft, Verify, stapling};
 use crate::conf::world::reason;
 use crate::conf::{Contexts, Error, Word};
 use crate::http::certificates::varying::varies;
@@ -12,23 +12,36 @@ use crate::http::draft::Scope;
 use crate::http::finish::Finish;
 use crate::http::route::Endpoints;
 use crate::http::snapshot::Server;
+use crate::http::stapling::Responder;
 use crate::tls::tickets::{self, Key, Name};
 use crate::tls::{Certificate, ClientAuth, ciphers};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// nginx's `ssl_session_timeout`.
 const LIFETIME: Duration = Duration::from_mins(5);
 
-/// What the draft of a server makes, by its number, with the certificates that are not known yet;
-/// `None` where there is no certificate.
-pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<(usize, Vec<Varying>)> {
+/// How a server speaks TLS.
+pub(super) struct Built {
+    /// A number of `Snapshot::tls`.
+    pub number: usize,
+    /// Certificates that are not known yet.
+    pub varying: Vec<Varying>,
+    pub responders: Vec<Arc<Responder>>,
+}
+
+/// What the draft of a server makes; `None` where there is no certificate.
+pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<Built> {
     let reject = draft.reject == Some(true);
     if cx.context != Contexts::SERVER || (draft.certificates.is_none() && !reject) {
         return None;
     }
     let certificates = certificates(draft, cx);
+    let client = client(draft, cx);
+    let fixed = stapling::from_file(draft, certificates.fixed, cx);
+    let responders = stapling::responders(draft, &fixed, client.as_ref(), cx);
     let mut server = crate::tls::Server {
-        certificates: certificates.fixed,
+        certificates: fixed,
         stand_ins: certificates.names,
         protocols: draft.protocols.unwrap_or_default(),
         suites13: draft.suites13.clone().unwrap_or_else(ciphers::all13),
@@ -38,7 +51,7 @@ pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<(usize, Vec<Varyi
         kept_sessions: draft.kept_sessions.unwrap_or(0),
         lifetime: draft.timeout.unwrap_or(LIFETIME),
         alpn: alpn(cx.http2),
-        client: client(draft, cx),
+        client,
         reject,
         ..crate::tls::Server::default()
     };
@@ -48,11 +61,14 @@ pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<(usize, Vec<Varyi
         server.groups = groups;
         tell_missing(&missing, word, server.groups.is_empty(), cx);
     }
-    if let Err(why) = server.config() {
-        report(draft, format!("TLS cannot be set up: {why}"), cx);
+    match server.make() {
+        Ok(server) => cx.tls.push(server),
+        Err(why) => {
+            report(draft, format!("TLS cannot be set up: {why}"), cx);
+            return None;
+        }
     }
-    cx.tls.push(server);
-    Some((cx.tls.len() - 1, certificates.varying))
+    Some(Built { number: cx.tls.len() - 1, varying: certificates.varying, responders })
 }
 
 /// What a client may choose from, the best first.

@@ -4,7 +4,9 @@
 //! Must not do handshakes; `conn` does, by what `tls` makes of these values.
 
 mod build;
+pub mod coverage;
 mod rows;
+mod stapling;
 mod variables;
 
 use super::inherit;
@@ -13,9 +15,11 @@ use crate::http::certificates::Varying;
 use crate::http::certificates::varying::Keep;
 use crate::http::finish::Finish;
 use crate::http::request::Request;
+use crate::http::stapling::Responder;
 use crate::log::Level;
 use crate::tls::ciphers::Protocols;
 use rustls::CipherSuite;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use build::check;
@@ -55,6 +59,10 @@ pub struct Draft {
     tickets: Option<bool>,
     timeout: Option<Duration>,
     reject: Option<bool>,
+    stapling: Option<bool>,
+    stapling_file: Option<Word>,
+    stapling_verify: Option<bool>,
+    responder: Option<Word>,
 }
 
 /// In force.
@@ -64,6 +72,8 @@ pub struct Conf {
     pub server: Option<usize>,
     /// Its certificates, if they are to be read for each handshake.
     pub varying: Vec<Varying>,
+    /// Who is asked about the others.
+    pub responders: Vec<Arc<Responder>>,
     verify: Verify,
 }
 
@@ -73,13 +83,16 @@ impl Draft {
             certificates, keys, protocols, ciphers, suites13, curves, own_order, verify, span, depth,
             client_certificate, trusted_certificate, crl, password_file, ticket_keys,
             keep_certificates, kept_sessions, tickets, timeout, reject,
+            stapling, stapling_file, stapling_verify, responder,
         );
     }
 
     pub fn finish(&self, cx: &mut Finish) -> Conf {
         let verify = self.verify.unwrap_or(Verify::Off);
-        let (server, varying) = build::server(self, cx).unzip();
-        Conf { server, varying: varying.unwrap_or_default(), verify }
+        let none = Conf { server: None, varying: Vec::new(), responders: Vec::new(), verify };
+        let Some(built) = build::server(self, cx) else { return none };
+        let build::Built { number, varying, responders } = built;
+        Conf { server: Some(number), varying, responders, verify }
     }
 }
 

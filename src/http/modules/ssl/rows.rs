@@ -184,15 +184,31 @@ pub static ROWS: &[Row<Scope>] = &[
         "ssl_stapling",
         HS,
         Args::Exactly(1),
-        "Not supported yet: only `off` is accepted.",
-        only_off,
+        "Whether clients are shown an answer of those who know whether a certificate is revoked \
+         (default off).",
+        |scope, dir, _| values::flag(&mut scope.drafts.ssl.stapling, dir),
+    ),
+    row(
+        "ssl_stapling_file",
+        HS,
+        Args::Exactly(1),
+        "File with that answer, DER, as `openssl ocsp` makes it; nobody is asked then.",
+        |scope, dir, _| values::word(&mut scope.drafts.ssl.stapling_file, dir),
+    ),
+    row(
+        "ssl_stapling_responder",
+        HS,
+        Args::Exactly(1),
+        "URL to ask at, `http://`, instead of the one in the certificate.",
+        |scope, dir, _| values::word(&mut scope.drafts.ssl.responder, dir),
     ),
     row(
         "ssl_stapling_verify",
         HS,
         Args::Exactly(1),
-        "Not supported yet: only `off` is accepted.",
-        only_off,
+        "Whether the answer must be signed by somebody whom `ssl_trusted_certificate` trusts (default \
+         off).",
+        |scope, dir, _| values::flag(&mut scope.drafts.ssl.stapling_verify, dir),
     ),
     row("ssl_ocsp", HS, Args::Exactly(1), "Not supported yet: only `off` is accepted.", only_off),
     no_effect("ssl_buffer_size", HS, "No effect: records are as long as what there is to send."),
@@ -201,8 +217,6 @@ pub static ROWS: &[Row<Scope>] = &[
     not_yet("ssl_ech_file", HS),
     not_yet("ssl_ocsp_responder", HS),
     not_yet("ssl_ocsp_cache", HS),
-    not_yet("ssl_stapling_file", HS),
-    not_yet("ssl_stapling_responder", HS),
 ];
 
 fn verify_client(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {

@@ -68,6 +68,11 @@ pub static VARIABLES: &[Variable] = &[
         },
         "Number of the session, hexadecimal; the same wherever it is resumed.",
     ),
+    var(
+        "ssl_early_data",
+        |req, _, out| text(req, |_| Some(""), out),
+        "Always empty: no request is taken before the handshake has ended.",
+    ),
     var("ssl_session_reused", reused, "`r` for a session that was resumed, `.` for a new one."),
     var(
         "ssl_client_verify",
