@@ -46,6 +46,8 @@ pub struct Finish<'a, 'w> {
     pub http2: bool,
     /// Requests may be passed on over TLS from the block being finished.
     pub upstream_https: bool,
+    /// And they are over HTTP/2.
+    pub upstream_http2: bool,
     /// Index of the block's first inner location, for modules that enter them by number.
     pub inner: Vec<usize>,
     /// `server_name` of the server being finished.
@@ -86,6 +88,7 @@ impl<'a, 'w> Finish<'a, 'w> {
             context: Contexts::HTTP,
             http2: false,
             upstream_https: false,
+            upstream_http2: false,
             inner: Vec::new(),
             server_names: Vec::new(),
             computed: Vec::new(),
@@ -334,6 +337,7 @@ fn block(scope: &Scope, kind: Kind, name: Vec<u8>, cx: &mut Finish) -> usize {
     cx.context = scope.context;
     cx.http2 = scope.drafts.speaks_http2();
     cx.upstream_https = scope.drafts.passes_https();
+    cx.upstream_http2 = scope.drafts.passes_http2();
     cx.inner = numbers;
     let conf = scope.drafts.finish(cx);
     let auto_redirect = matches!(kind, Kind::Prefix { .. } | Kind::Exact)

@@ -11,6 +11,16 @@ use std::rc::Rc;
 
 /// Reads the whole body and keeps it; nothing to do if that has been done.
 pub async fn keep(req: &mut Request) -> Phase {
+    let in_file = req.conf().client_body.in_file;
+    keep_as(req, in_file).await
+}
+
+/// The same for one that would not have been kept had it not come already: no file is wanted for it.
+pub async fn keep_what_has_come(req: &mut Request) -> Phase {
+    keep_as(req, InFile::Off).await
+}
+
+async fn keep_as(req: &mut Request, in_file: InFile) -> Phase {
     if req.body.kept.is_some() {
         return Ok(());
     }
@@ -22,10 +32,10 @@ pub async fn keep(req: &mut Request) -> Phase {
     let snapshot = req.snapshot.clone();
     let conf = &snapshot.conf(req.location).client_body;
     let client = req.client.clone();
-    let in_memory = if conf.in_file == InFile::Off { conf.buffer_size } else { 0 };
+    let in_memory = if in_file == InFile::Off { conf.buffer_size } else { 0 };
     let kept = req.body.keep(&client, conf.timeout, in_memory, &conf.temp_path).await;
     kept.map_err(|error| failed(req, error))?;
-    if conf.in_file == InFile::On
+    if in_file == InFile::On
         && let Some(spool) = req.body.kept.as_mut().and_then(Rc::get_mut)
     {
         // The file stays; its name is `$request_body_file`.

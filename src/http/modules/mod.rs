@@ -55,6 +55,11 @@ impl Drafts {
         self.http2.is_on() || self.server.speaks_http2()
     }
 
+    /// Whether HTTP/2 is spoken with upstreams.
+    pub fn passes_http2(&self) -> bool {
+        self.proxy.passes_http2()
+    }
+
     /// Whether requests may be passed on over TLS from here.
     pub fn passes_https(&self) -> bool {
         self.proxy.passes_https()

@@ -19,6 +19,7 @@ pub struct Origin {
 mod ahead;
 mod answer;
 mod exchange;
+pub mod h2;
 mod sender;
 
 pub use ahead::ReadAhead;

@@ -57,7 +57,7 @@ impl Draft {
     fn settings(&self, prefix: &str, cx: &mut Finish) -> usize {
         let written = Draft { name: None, server_name: None, ..self.clone() };
         // With the places where it was written.
-        let written = format!("{written:?}");
+        let written = format!("{} {written:?}", cx.upstream_http2);
         if let Some(at) = cx.upstream_ssl_written.iter().position(|known| *known == written) {
             return at;
         }
@@ -75,10 +75,11 @@ impl Draft {
             suites: self.suites(cx),
             suites13: self.suites13(cx),
             trusted: self.trusted(prefix, &mut print, cx),
+            alpn: if cx.upstream_http2 { vec![b"h2".to_vec()] } else { Vec::new() },
             ..Client::default()
         };
-        let Client { certificate, protocols, suites, suites13, .. } = &client;
-        print.update(format!("{protocols:?} {suites:?} {suites13:?}"));
+        let Client { certificate, protocols, suites, suites13, alpn, .. } = &client;
+        print.update(format!("{protocols:?} {suites:?} {suites13:?} {alpn:?}"));
         for der in certificate.iter().flat_map(|certificate| &certificate.cert) {
             print.update(der);
         }

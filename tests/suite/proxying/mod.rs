@@ -9,6 +9,7 @@ mod bodies;
 mod desync;
 mod headers;
 mod health;
+mod http2;
 mod names;
 mod parts;
 mod shared;

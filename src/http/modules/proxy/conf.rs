@@ -24,6 +24,7 @@ use std::time::Duration;
 pub enum HttpVersion {
     Http10,
     Http11,
+    Http2,
 }
 
 /// As written.
@@ -157,6 +158,11 @@ impl Draft {
     /// Whether requests are passed on from here.
     pub fn passes(&self) -> bool {
         self.pass.is_some()
+    }
+
+    /// Whether HTTP/2 is spoken with whom requests are passed to.
+    pub fn passes_http2(&self) -> bool {
+        self.http_version == Some(HttpVersion::Http2)
     }
 
     /// Whether it may be over TLS.

@@ -10,19 +10,21 @@ use crate::http::h1::framing::{self, Length};
 use crate::http::h1::head::Version;
 use crate::http::headers::Name;
 use crate::http::method::Method;
+use crate::http::origin::h2;
 use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Plan, Reply, Source};
 use crate::http::passage;
-use crate::http::phase::Stop;
+use crate::http::phase::{Phase, Stop};
 use crate::http::request::{Request, Try};
 use crate::http::request_body::RequestBody;
 use crate::http::snapshot::Snapshot;
 use crate::http::spool::Spool;
 use crate::http::upstream_ssl::{Secure, Trouble};
 use crate::http::whole_body;
-use crate::log::Level;
+use crate::log::{Level, os_error};
 use crate::net::{Address, Stream};
 use crate::upstream::{self, Outcome, PeerRef, Selection, Tag};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::time::{Instant as Now, timeout};
 
@@ -72,10 +74,10 @@ pub async fn run(req: &mut Request) -> Stop {
     req.origin = Some(chosen.origin.clone());
     let streams = !conf.request_buffering && conf.set_body.is_none() && conf.pass_request_body;
     let streamed = streams
-        && (!req.body.chunked || conf.http_version == HttpVersion::Http11)
+        && (!req.body.chunked || conf.http_version != HttpVersion::Http10)
         && !req.body.is_begun()
         && !req.body.has_come(&req.client);
-    if !streamed && let Err(stop) = whole_body::keep(req).await {
+    if !streamed && let Err(stop) = keep(req, streams).await {
         return stop;
     }
     let target = pass.uri(req, &chosen);
@@ -99,7 +101,7 @@ pub async fn run(req: &mut Request) -> Stop {
         streamed,
         chunked,
         local,
-        tag: Tag::new(pass.tag, local, secure.as_ref().map(|secure| secure.mark.clone())),
+        tag: Tag::new(pass.tag, local, below(conf, secure.as_ref())),
         secure,
         began: Instant::now(),
     };
@@ -112,6 +114,22 @@ pub async fn run(req: &mut Request) -> Stop {
     // Unless an answer has taken it along, the exchange is over.
     req.guest.passage = None;
     stop
+}
+
+/// Reads the body before anything is sent. One that was to be streamed and has come already needs no file.
+async fn keep(req: &mut Request, streams: bool) -> Phase {
+    if streams && !req.body.is_begun() {
+        return whole_body::keep_what_has_come(req).await;
+    }
+    whole_body::keep(req).await
+}
+
+/// What is spoken below HTTP/1 as far as connections have to be told apart by it.
+fn below(conf: &Conf, secure: Option<&Secure<'_>>) -> Option<Rc<[u8]>> {
+    match secure {
+        Some(secure) => Some(secure.mark.clone()),
+        None => (conf.http_version == HttpVersion::Http2).then(|| b"h2"[..].into()),
+    }
 }
 
 /// The method that a server is asked with.
@@ -239,6 +257,11 @@ impl Course<'_> {
                     let shaken = Box::pin(shake(req, secure, &mut stream, server, left));
                     or_gone(shaken, &client, watch).await??;
                 }
+                if self.conf.http_version == HttpVersion::Http2 {
+                    return Box::pin(h2::begin(stream, self.secure.is_some())).await.map_err(
+                        |error| Failure::Error(format!("send() failed{}", os_error(&error))),
+                    );
+                }
                 Ok(stream)
             }
             Err(error) if error.stage == upstream::Stage::Timeout => Err(Failure::TimedOut),
@@ -360,7 +383,7 @@ impl Course<'_> {
             passage: req.guest.passage.take(),
             requests: on.requests,
             since: on.since,
-            keep: keep && self.conf.http_version == HttpVersion::Http11,
+            keep: keep && self.conf.http_version != HttpVersion::Http10,
         };
         let answer = on.exchange.into_answer(plan);
         let stop = reply::prepare(req, self.conf, reply, answer);

@@ -85,7 +85,8 @@ pub fn write(
     out.push(b' ');
     push_target(target, out);
     out.extend_from_slice(match conf.http_version {
-        HttpVersion::Http11 => b" HTTP/1.1\r\n",
+        // Of HTTP/2 in this form `origin::h2` makes what it is.
+        HttpVersion::Http11 | HttpVersion::Http2 => b" HTTP/1.1\r\n",
         HttpVersion::Http10 => b" HTTP/1.0\r\n",
     });
     let set = conf.fields.host.as_ref().map(|host| host.value(req));

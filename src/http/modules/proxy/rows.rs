@@ -106,12 +106,13 @@ pub static ROWS: &[Row<Scope>] = &[
         "proxy_http_version",
         HSL,
         Args::Exactly(1),
-        "The version spoken to upstreams: 1.0 or 1.1 (default).",
+        "The version spoken to upstreams: 1.0, 1.1 (default) or 2.",
         |s, dir, _| {
-            if &*dir.arg(0).text == b"2" {
-                return Err(dir.error("HTTP/2 to an upstream is not supported yet"));
-            }
-            let choices = [("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)];
+            let choices = [
+                ("1.0", HttpVersion::Http10),
+                ("1.1", HttpVersion::Http11),
+                ("2", HttpVersion::Http2),
+            ];
             values::choice(&mut s.drafts.proxy.http_version, dir, &choices)
         },
     ),

@@ -2,12 +2,13 @@
 //!
 //! Must not count for or against the server; whoever asked for it does.
 
-use super::super::conf::Conf;
+use super::super::conf::{Conf, HttpVersion};
 use super::super::request::{self, Announced};
 use super::Check;
 use crate::http::h1::chunked::Decoder;
 use crate::http::h1::framing::{self, Length};
 use crate::http::io as stream_io;
+use crate::http::origin::h2;
 use crate::http::origin::{Ask, Exchange, Failure, Outgoing, Source};
 use crate::http::request::{Request, Try};
 use crate::http::upstream_ssl::Trouble;
@@ -43,6 +44,10 @@ pub async fn ask(req: &mut Request, check: &Check, server: &Checked) -> Result<(
         let shaken = secure.shake(req, &mut stream, (group, &address));
         let shaken = tokio::time::timeout(conf.connect_timeout, shaken).await;
         shaken.map_err(|_| "timed out")?.map_err(Trouble::into_sentence)?;
+    }
+    if conf.http_version == HttpVersion::Http2 {
+        let begun = h2::begin(stream, origin.tls).await;
+        stream = begun.map_err(|error| error.to_string())?;
     }
     let mut head = Vec::new();
     request::write(req, conf, &check.uri, &origin.host, Announced::Nothing, &mut head);

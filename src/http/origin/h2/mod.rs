@@ -1,0 +1,48 @@
+//! Owns HTTP/2 towards upstreams: a connection that speaks it looks to the exchange like one that speaks
+//! HTTP/1, a request at a time. So retries, kept connections and counts are the same for both.
+//!
+//! Must not know why a request is sent. One stream is open at a time, as in nginx.
+
+mod asked;
+mod line;
+mod told;
+mod wire;
+
+use crate::net::{Carried, Stream};
+use h2::client::Builder;
+use line::{Line, Over};
+use std::io;
+use std::rc::Rc;
+use wire::Wire;
+
+/// Bytes of an answer that may come before they are wanted.
+const WINDOW: u32 = 256 * 1024;
+
+/// Held of a request whose upstream does not take it.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// The longest head of an answer; what is passed on is limited by `proxy_buffer_size`.
+const HEAD: u32 = 256 * 1024;
+
+/// Speaks HTTP/2 on a connection from now on. Must run in a `LocalSet`: a task drives the engine until
+/// nobody has the connection any more.
+pub async fn begin(stream: Stream, tls: bool) -> io::Result<Stream> {
+    let begun = Builder::new()
+        .enable_push(false)
+        .header_table_size(0)
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(HEAD)
+        .max_send_buffer_size(SEND_BUFFER)
+        .handshake(Wire(stream))
+        .await;
+    let (send, connection) = begun.map_err(line::broken)?;
+    let over = Rc::new(Over::default());
+    let told = Rc::clone(&over);
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+        told.tell();
+    });
+    let line: Rc<dyn Carried> = Rc::new(Line::new(send, over, tls));
+    Ok(line.into())
+}

@@ -1,0 +1,98 @@
+//! Owns an answer on its way from HTTP/2 to HTTP/1: the head written out, the body framed.
+
+use bytes::{BufMut, BytesMut};
+use http::header::{CONTENT_LENGTH, HeaderMap};
+use http::{Response, StatusCode};
+
+/// How the end of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    Nothing,
+    /// By its length, which the head has told.
+    Length,
+    Chunked,
+}
+
+/// Writes a head; how its body is framed. `to_head` is one of an answer to HEAD.
+pub fn head<T>(response: &Response<T>, to_head: bool, out: &mut BytesMut) -> Framing {
+    let status = response.status();
+    line(status, out);
+    fields(response.headers(), out);
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let framing = if to_head || bodiless || status.is_informational() {
+        Framing::Nothing
+    } else if response.headers().contains_key(CONTENT_LENGTH) {
+        Framing::Length
+    } else {
+        out.put_slice(b"Transfer-Encoding: chunked\r\n");
+        Framing::Chunked
+    };
+    out.put_slice(b"\r\n");
+    framing
+}
+
+/// Writes a part of a body.
+pub fn data(bytes: &[u8], framing: Framing, out: &mut BytesMut) {
+    match framing {
+        Framing::Nothing => {}
+        Framing::Length => out.put_slice(bytes),
+        Framing::Chunked if bytes.is_empty() => {}
+        Framing::Chunked => {
+            out.put_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+            out.put_slice(bytes);
+            out.put_slice(b"\r\n");
+        }
+    }
+}
+
+/// Writes the end of a body.
+pub fn end(trailers: Option<&HeaderMap>, framing: Framing, out: &mut BytesMut) {
+    if framing == Framing::Chunked {
+        out.put_slice(b"0\r\n");
+        if let Some(trailers) = trailers {
+            fields(trailers, out);
+        }
+        out.put_slice(b"\r\n");
+    }
+}
+
+fn line(status: StatusCode, out: &mut BytesMut) {
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(status.as_str().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// The engine has refused those of a connection, and values with line ends.
+fn fields(fields: &HeaderMap, out: &mut BytesMut) {
+    for (name, value) in fields {
+        out.put_slice(name.as_str().as_bytes());
+        out.put_slice(b": ");
+        out.put_slice(value.as_bytes());
+        out.put_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_framed() {
+        let mut out = BytesMut::new();
+        let response = Response::builder().status(200).header("a", "1").body(()).unwrap();
+        let framing = head(&response, false, &mut out);
+        data(b"xyz", framing, &mut out);
+        let trailers: HeaderMap =
+            [(http::HeaderName::from_static("t"), "2".parse().unwrap())].into_iter().collect();
+        end(Some(&trailers), framing, &mut out);
+        let expected = "HTTP/1.1 200 OK\r\na: 1\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3\r\nxyz\r\n0\r\nt: 2\r\n\r\n";
+        assert_eq!(out, expected);
+        let response = Response::builder().header("content-length", "3").body(()).unwrap();
+        assert_eq!(head(&response, false, &mut BytesMut::new()), Framing::Length);
+        assert_eq!(head(&response, true, &mut BytesMut::new()), Framing::Nothing);
+    }
+}
