@@ -11,7 +11,7 @@ pub(super) mod head;
 pub(super) mod pump;
 #[cfg(test)]
 mod tests;
-mod tunnel;
+pub(super) mod tunnel;
 
 use super::client::{Client, Doing};
 use super::h2;

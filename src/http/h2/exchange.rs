@@ -3,7 +3,7 @@
 //! Must not know the connection's other streams, nor decide what is answered; the pipeline does.
 
 use super::channel::Channel;
-use super::{head, reply};
+use super::{head, reply, websocket};
 use crate::http::client::Client;
 use crate::http::conn::head::Framing;
 use crate::http::conn::pump::{self, Cut};
@@ -81,7 +81,11 @@ async fn respond(req: &mut Request, channel: &Channel, asked: Asked) {
         req.live.counters.count(Total::Failed);
     }
     let mut out = Buffer::spare();
-    let sent = send(req, channel, &mut out).await;
+    let sent = if req.reply.status == 101 {
+        websocket::run(req, channel).await
+    } else {
+        send(req, channel, &mut out).await
+    };
     drop(out);
     pipeline::over(req);
     if sent.is_err() {
@@ -106,7 +110,12 @@ fn enter(req: &mut Request, asked: &Asked) -> Result<(), Reject> {
     }
     req.take_target();
     let length = head::length(&req.head, asked.ended)?;
-    req.body = RequestBody::of_stream(length, asked.ended);
+    // What follows the head of a WebSocket is no body.
+    let socket = websocket::is_asked(&asked.parts);
+    req.body = RequestBody::of_stream(length, asked.ended || socket);
+    if socket {
+        websocket::complete(req);
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Must not read from the connection; what it refuses goes through the pipeline like any other request.
 
+use super::websocket;
 use crate::http::h1::Reject;
 use crate::http::h1::framing::parse_length;
 use crate::http::h1::head::{RequestHead, Version};
@@ -25,13 +26,18 @@ fn refuse(status: u16, why: &str) -> Reject {
 pub fn read(parts: &Parts, limits: &Limits, head: &mut RequestHead) -> Result<(), Reject> {
     head.version = Version::Http2;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    head.write_line(parts.method.as_str().as_bytes(), target.as_bytes(), b"HTTP/2.0");
+    // A WebSocket is asked for as HTTP/1.1 does (RFC 8441, section 5).
+    let method = if websocket::is_asked(parts) { "GET" } else { parts.method.as_str() };
+    head.write_line(method.as_bytes(), target.as_bytes(), b"HTTP/2.0");
     let method = head.method_name();
     if !method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'_' | b'-')) {
         let method = String::from_utf8_lossy(method);
         return Err(refuse(400, &format!("client sent invalid method: \"{method}\"")));
     }
     head.method = Method::of(method);
+    if let Some(odd) = websocket::protocol(parts).filter(|_| !websocket::is_asked(parts)) {
+        return Err(refuse(501, &format!("client sent unknown :protocol header: \"{odd}\"")));
+    }
     if head.method != Method::Connect {
         take_target(target.as_bytes(), limits, head)?;
     }

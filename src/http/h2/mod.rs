@@ -9,6 +9,7 @@ mod guard;
 mod head;
 pub mod preface;
 mod reply;
+mod websocket;
 mod wire;
 
 use super::client::{Client, Doing};
@@ -140,7 +141,8 @@ fn builder(snapshot: &Snapshot, client: &Client) -> Builder {
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(RESET_UNSEEN)
         .max_concurrent_reset_streams(RESET_UNSEEN)
-        .max_local_error_reset_streams(Some(MALFORMED));
+        .max_local_error_reset_streams(Some(MALFORMED))
+        .enable_connect_protocol();
     builder
 }
 

@@ -4,6 +4,7 @@
 mod floods;
 mod leaving;
 mod requests;
+mod sockets;
 
 use crate::support::{Origin, Server, Setup};
 
