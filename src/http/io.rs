@@ -4,7 +4,7 @@
 
 use super::spare::{Buffer, Spare};
 use crate::log::os_error;
-use crate::net::Stream;
+use crate::net::{Pipe, Stream};
 use bytes::BufMut;
 use std::cell::RefCell;
 use std::fs::File;
@@ -147,14 +147,32 @@ pub fn poll_send_file(
     len: usize,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
+    poll_writing(stream, cx, io::ErrorKind::UnexpectedEof, |to| to.try_send_file(file, at, len))
+}
+
+/// Has the kernel send what a pipe holds.
+pub fn poll_drain(
+    stream: &RefCell<Stream>,
+    pipe: &mut Pipe,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    poll_writing(stream, cx, io::ErrorKind::WriteZero, |to| to.try_drain(pipe))
+}
+
+/// Has the kernel take up to `len` bytes into an empty pipe. `Ok(0)` is the peer's FIN.
+pub fn poll_fill(
+    stream: &RefCell<Stream>,
+    pipe: &mut Pipe,
+    len: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
     loop {
-        let got = stream.borrow_mut().try_send_file(file, at, len);
+        let got = stream.borrow_mut().try_fill(pipe, len);
         match got {
-            Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             done => return Poll::Ready(done),
         }
-        ready!(stream.borrow().poll_writable(cx))?;
+        ready!(stream.borrow().poll_readable(cx))?;
     }
 }
 
@@ -164,10 +182,20 @@ pub fn poll_write(
     bytes: &[u8],
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
+    poll_writing(stream, cx, io::ErrorKind::WriteZero, |to| to.try_write(bytes))
+}
+
+/// One transfer, when it can be made; `nothing` is what it means that no byte went.
+fn poll_writing(
+    stream: &RefCell<Stream>,
+    cx: &mut Context<'_>,
+    nothing: io::ErrorKind,
+    mut transfer: impl FnMut(&mut Stream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
     loop {
-        let got = stream.borrow_mut().try_write(bytes);
+        let got = transfer(&mut stream.borrow_mut());
         match got {
-            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(0) => return Poll::Ready(Err(nothing.into())),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             done => return Poll::Ready(done),
         }

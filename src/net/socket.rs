@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::address::Address;
+use super::pipe::Pipe;
 use crate::sys::fds::recv_buf;
 
 /// The other end of an accepted connection. Displays as `$remote_addr`: the bare IP address, or
@@ -127,6 +128,17 @@ impl Socket {
             let mut at = i64::try_from(at).map_err(|_| ErrorKind::InvalidInput)?;
             Ok(sendfile64(socket.as_fd(), file, Some(&mut at), len)?)
         })
+    }
+
+    /// Has the kernel pass up to `len` bytes on into an empty pipe; 0 is the peer's FIN.
+    pub fn try_fill(&mut self, pipe: &mut Pipe, len: usize) -> io::Result<usize> {
+        // Fewer bytes tell nothing about the socket: the pipe may be full.
+        self.attempt(Interest::READABLE, 0, |socket| pipe.fill(socket.as_fd(), len))
+    }
+
+    /// Has the kernel send what a pipe holds, perhaps only a part of it.
+    pub fn try_drain(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        self.attempt(Interest::WRITABLE, 0, |socket| pipe.drain(socket.as_fd()))
     }
 
     /// Waits until a read can make progress. May wake for nothing. One task at a time.

@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::address::Address;
 use super::carried::Carried;
+use super::pipe::Pipe;
 use super::socket::{Idle, Peer, Socket};
 use super::tls::{Hello, Tls};
 
@@ -90,8 +91,9 @@ impl Stream {
         }
     }
 
-    /// Whether [`try_send_file`](Self::try_send_file) can be asked.
-    pub fn sends_files(&self) -> bool {
+    /// Whether what is read and written here is what goes over the socket, so that the kernel can be
+    /// asked to pass it on.
+    pub fn is_plain(&self) -> bool {
         matches!(self, Stream::Own(_, None))
     }
 
@@ -99,6 +101,22 @@ impl Stream {
     pub fn try_send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
         match self {
             Stream::Own(socket, None) => socket.try_send_file(file, at, len),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Has the kernel take bytes into an empty pipe; see [`Socket::try_fill`].
+    pub fn try_fill(&mut self, pipe: &mut Pipe, len: usize) -> io::Result<usize> {
+        match self {
+            Stream::Own(socket, None) => socket.try_fill(pipe, len),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Has the kernel send what a pipe holds; see [`Socket::try_drain`].
+    pub fn try_drain(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        match self {
+            Stream::Own(socket, None) => socket.try_drain(pipe),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }

@@ -14,6 +14,7 @@ use crate::http::pace::Pace;
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::log::Level;
+use crate::net::Pipe;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -72,12 +73,13 @@ pub async fn body(
     let snapshot = req.snapshot.clone();
     let conf = &snapshot.conf(req.location).connection;
     let pace = limit_rate::begin(req).map(|(rate, after)| Pace::new(rate, after, req.started));
-    let by_kernel = framing == Framing::Plain
-        && snapshot.conf(req.location).files.sendfile
-        && client.stream.borrow().sends_files();
+    let plain = framing == Framing::Plain && client.stream.borrow().is_plain();
+    let by_kernel = plain && snapshot.conf(req.location).files.sendfile;
+    let passes = plain && pace.is_none();
     let mut pump = Pump {
         pace,
         by_kernel,
+        passes,
         trailers,
         promised: req.reply.content_length,
         client: &client,
@@ -168,6 +170,8 @@ struct Pump<'a> {
     pace: Option<Pace>,
     /// The kernel may copy files.
     by_kernel: bool,
+    /// The kernel may pass on what an upstream sends, as long as the client is fast enough.
+    passes: bool,
     /// Trailers follow: the last chunk is written, the empty line after it is not.
     trailers: bool,
     /// The length that the head has promised.
@@ -207,7 +211,7 @@ impl Pump<'_> {
             let filled = self.more
                 && self.out.len() - self.at < self.room
                 && !self.has_file()
-                && self.fill(cx).is_ready();
+                && (self.pass(cx)? || self.fill(cx).is_ready());
             let wrote = !self.holds_head() && self.write(cx)?;
             let empty = self.at == self.out.len();
             if empty && (self.failed.is_some() || !self.more) {
@@ -238,6 +242,53 @@ impl Pump<'_> {
     fn has_file(&self) -> bool {
         self.by_kernel
             && matches!(&*self.body, Body::File(slice) if slice.end - slice.at >= SENT_BY_KERNEL)
+    }
+
+    /// Has the kernel pass on what an upstream has sent; whether any of it moved. For a client that does
+    /// not take it at once the rest is read, so that the upstream is not kept waiting.
+    fn pass(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if !self.passes || self.at < self.out.len() {
+            return Ok(false);
+        }
+        let Body::Upstream(answer) = &mut *self.body else { return Ok(false) };
+        if !answer.gushes_plainly() {
+            return Ok(false);
+        }
+        let Ok(mut pipe) = Pipe::empty() else {
+            self.passes = false;
+            return Ok(false);
+        };
+        let taken = answer.poll_pass(&mut pipe, cx);
+        let done = answer.is_done();
+        match taken {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Err(error)) => {
+                self.fail(error);
+                return Ok(true);
+            }
+            Poll::Ready(Ok(taken)) => *self.body_sent += taken,
+        }
+        self.more = !done;
+        self.drain(&mut pipe, cx)?;
+        Ok(true)
+    }
+
+    /// Empties a pipe, into the socket as far as that goes.
+    fn drain(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> io::Result<()> {
+        while !pipe.is_empty() {
+            match stream_io::poll_drain(&self.client.stream, pipe, cx) {
+                Poll::Ready(Ok(n)) => self.note_sent(n),
+                Poll::Ready(Err(error)) => {
+                    self.client.broken.set(true);
+                    return Err(error);
+                }
+                Poll::Pending => {
+                    self.passes = false;
+                    return pipe.empty_into(&mut self.out);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes what the body has, framed, into `out`.

@@ -12,7 +12,7 @@ use crate::http::io::{self as stream_io, Deadline};
 use crate::http::pace::Pace;
 use crate::http::passage::Passage;
 use crate::http::request_body::RequestBody;
-use crate::net::Stream;
+use crate::net::{Pipe, Stream};
 use crate::upstream::{Group, Outcome, PeerRef, Pooled, Tag};
 use std::cell::RefCell;
 use std::fmt;
@@ -41,6 +41,9 @@ pub struct Plan {
 
 /// Steps of reading ahead before other connections get their turn.
 const AHEAD_ROUNDS: usize = 16;
+
+/// Bytes still to come that are worth a pipe.
+const PASSED_ON: u64 = 64 * 1024;
 
 /// Read at a time of a body that nobody wants.
 const DISCARDED: usize = 64 * 1024;
@@ -378,7 +381,7 @@ impl Answer {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(Ok(())) };
-        let Exchange { stream, input, received, gushes, .. } = exchange;
+        let Exchange { stream, input, .. } = exchange;
         let mut room = room;
         if let Some(pace) = &mut self.pace {
             let Poll::Ready(allowed) = pace.poll(cx) else {
@@ -403,11 +406,23 @@ impl Answer {
             Rest::UntilClose => stream_io::poll_read(stream, out, room, cx),
             _ => stream_io::poll_read(stream, input, room, cx),
         };
+        self.note(got, room, cx)
+    }
+
+    /// What a read of up to `room` bytes came to; the time is counted while there is nothing to read.
+    fn note(
+        &mut self,
+        got: Poll<io::Result<usize>>,
+        room: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         match got {
             Poll::Ready(Ok(0)) => Poll::Ready(self.closed()),
             Poll::Ready(Ok(n)) => {
-                *received += n as u64;
-                *gushes = n == room && self.pace.is_none();
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.received += n as u64;
+                    exchange.gushes = n == room && self.pace.is_none();
+                }
                 if let Some(pace) = &mut self.pace {
                     pace.wrote(n);
                 }
@@ -424,6 +439,38 @@ impl Answer {
                 Err(error)
             }),
         }
+    }
+
+    /// Whether so much is still to come, and goes on as it comes, that the kernel should pass it on.
+    pub fn gushes_plainly(&self) -> bool {
+        let Some(exchange) = &self.exchange else { return false };
+        matches!(self.rest, Rest::Left(left) if left >= PASSED_ON)
+            && self.pace.is_none()
+            && self.ahead.as_ref().is_none_or(|kept| kept.0.is_empty() && kept.0.failed.is_none())
+            && exchange.unused().is_empty()
+            && exchange.sender.is_none()
+            && exchange.stream.borrow().is_plain()
+    }
+
+    /// Has the kernel take body bytes into an empty pipe; how many. Only while it
+    /// [`gushes_plainly`](Self::gushes_plainly).
+    pub fn poll_pass(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let (Some(exchange), Rest::Left(left)) = (&self.exchange, &mut self.rest) else {
+            return Poll::Ready(Ok(0));
+        };
+        let room = usize::try_from(*left).unwrap_or(usize::MAX);
+        let got = stream_io::poll_fill(&exchange.stream, pipe, room, cx);
+        let taken = if let Poll::Ready(Ok(n)) = got { n as u64 } else { 0 };
+        *left -= taken;
+        let finished = *left == 0;
+        ready!(self.note(got, usize::MAX, cx))?;
+        self.length += taken;
+        self.deadline.restart();
+        if finished {
+            self.rest = Rest::Done;
+            self.end();
+        }
+        Poll::Ready(Ok(taken))
     }
 
     /// The upstream has closed: the end of a body that has no other, else a truncation.

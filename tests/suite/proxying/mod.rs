@@ -12,6 +12,7 @@ mod health;
 mod http2;
 mod names;
 mod parts;
+mod passing;
 mod shared;
 mod slow;
 mod stored;
