@@ -7,6 +7,7 @@ use super::affinity::Affinity;
 use super::certificates::kept;
 use super::computed::{self, Computed};
 use super::draft::{LocationDraft, Matcher, Scope};
+use super::modules::Common;
 use super::regex::Regex;
 use super::route::Lookup;
 use super::snapshot::{Kind, Location, NeededSwitch, Needs, Server, Snapshot};
@@ -243,14 +244,15 @@ impl<'a, 'w> Finish<'a, 'w> {
 
 /// Builds the snapshot; `None` when there were errors (they are in `env`).
 pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
-    push_down(&mut http);
+    let mut common = Common::default();
+    push_down(&mut http, &mut common);
     super::lint::run(&http, env);
     let errors_before = env.errors.len();
     let mut cx = Finish::new(env);
     super::modules::define(&http, &mut cx);
     computed::check_cycles(&mut cx);
     let servers: Vec<_> =
-        http.servers.iter().map(|server| finish_server(server, &mut cx)).collect();
+        http.servers.iter().map(|server| finish_server(server, &mut cx, &mut common)).collect();
     let (endpoints, listen) = super::modules::server::endpoints(&http.servers, &mut cx);
     super::modules::ssl::check(&http, &servers, &endpoints, &mut cx);
     let names: Vec<_> = http.servers.iter().map(super::modules::server::written_names).collect();
@@ -288,10 +290,10 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
 }
 
 /// Finishes a server and all locations in it.
-fn finish_server(server: &Scope, cx: &mut Finish) -> Server {
+fn finish_server(server: &Scope, cx: &mut Finish, common: &mut Common) -> Server {
     let first = cx.locations.len();
     cx.server_names = super::modules::server::written_names(server);
-    let root = block(server, Kind::Server, Vec::new(), cx);
+    let root = block(server, Kind::Server, Vec::new(), cx, common);
     let name = super::modules::server::first_name(server);
     Server { name, root, locations: first..cx.locations.len() }
 }
@@ -305,22 +307,22 @@ fn zones(cx: &Finish) -> (Vec<keyed::Spec>, Option<usize>) {
 }
 
 /// nginx's inheritance: an inner block takes over what it does not say itself.
-fn push_down(outer: &mut Scope) {
+fn push_down(outer: &mut Scope, common: &mut Common) {
     for server in &mut outer.servers {
-        server.drafts.inherit(&outer.drafts);
-        push_down(server);
+        server.drafts.inherit(&outer.drafts, common);
+        push_down(server, common);
     }
     for location in &mut outer.locations {
-        location.scope.drafts.inherit(&outer.drafts);
+        location.scope.drafts.inherit(&outer.drafts, common);
         if let Matcher::Inner = location.matcher {
             location.scope.drafts.enter(&outer.drafts);
         }
-        push_down(&mut location.scope);
+        push_down(&mut location.scope, common);
     }
 }
 
 /// Finishes a block and everything in it; its index in the arena.
-fn block(scope: &Scope, kind: Kind, name: Vec<u8>, cx: &mut Finish) -> usize {
+fn block(scope: &Scope, kind: Kind, name: Vec<u8>, cx: &mut Finish, common: &mut Common) -> usize {
     let mut inner = Lookup::default();
     let mut numbers = Vec::with_capacity(scope.locations.len());
     for location in &scope.locations {
@@ -328,7 +330,7 @@ fn block(scope: &Scope, kind: Kind, name: Vec<u8>, cx: &mut Finish) -> usize {
             numbers.push(0);
             continue;
         };
-        let at = block(&location.scope, kind, name, cx);
+        let at = block(&location.scope, kind, name, cx, common);
         register(&mut inner, location, at, cx);
         numbers.push(at);
     }
@@ -339,7 +341,7 @@ fn block(scope: &Scope, kind: Kind, name: Vec<u8>, cx: &mut Finish) -> usize {
     cx.upstream_https = scope.drafts.passes_https();
     cx.upstream_http2 = scope.drafts.passes_http2();
     cx.inner = numbers;
-    let conf = scope.drafts.finish(cx);
+    let conf = scope.drafts.finish(cx, common);
     let auto_redirect = matches!(kind, Kind::Prefix { .. } | Kind::Exact)
         && name.ends_with(b"/")
         && conf.proxy.pass.is_some();

@@ -40,6 +40,7 @@ pub mod opinion;
 pub mod origin;
 pub mod pace;
 pub mod pairs;
+pub mod part;
 pub mod passage;
 pub mod phase;
 pub mod pipeline;

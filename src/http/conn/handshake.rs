@@ -170,7 +170,7 @@ fn find_server<'s>(
     let server = found.unwrap_or(default);
     let tls_of = |server: usize| {
         let conf = &snapshot.conf(snapshot.servers.get(server)?.root).ssl;
-        conf.server.map(|_| conf)
+        conf.server.map(|_| &**conf)
     };
     (server, tls_of(server).or_else(|| tls_of(default)))
 }

@@ -8,8 +8,10 @@
 
 use super::draft::Scope;
 use super::finish::Finish;
+use super::part::{Blank, Part, Seen};
 use super::vars::Variable;
 use crate::conf::Row;
+use std::sync::{Arc, LazyLock};
 
 macro_rules! modules {
     ($($name:ident),* $(,)?) => {
@@ -17,19 +19,38 @@ macro_rules! modules {
 
         /// What a block says, module by module.
         #[derive(Debug, Default, Clone)]
-        pub struct Drafts { $(pub $name: $name::Draft,)* }
+        pub struct Drafts { $(pub $name: Part<$name::Draft>,)* }
 
         /// What is in force in a block, module by module.
         #[derive(Debug)]
-        pub struct Conf { $(pub $name: $name::Conf,)* }
+        pub struct Conf { $(pub $name: Arc<$name::Conf>,)* }
+
+        /// What blocks have in common.
+        #[derive(Debug, Default)]
+        pub struct Common { $($name: Seen<$name::Draft, $name::Conf>,)* }
+
+        $(impl Blank for $name::Draft {
+            fn blank() -> &'static Self {
+                static BLANK: LazyLock<$name::Draft> = LazyLock::new(Default::default);
+                &BLANK
+            }
+        })*
 
         impl Drafts {
             /// Takes over what the outer block says where this one is silent.
-            pub fn inherit(&mut self, outer: &Self) { $(self.$name.inherit(&outer.$name);)* }
+            pub fn inherit(&mut self, outer: &Self, common: &mut Common) {
+                $(self.$name.inherit(&outer.$name, &mut common.$name, |own, outer| own.inherit(outer));)*
+            }
 
             /// Fills defaults and compiles; errors go to `cx`.
-            pub fn finish(&self, cx: &mut Finish) -> Conf {
-                Conf { $($name: self.$name.finish(cx),)* }
+            pub fn finish(&self, cx: &mut Finish, common: &mut Common) -> Conf {
+                Conf {
+                    $($name: self.$name.finish(
+                        &mut common.$name,
+                        depends_on_block(stringify!($name)),
+                        |draft| draft.finish(cx),
+                    ),)*
+                }
             }
         }
 
@@ -47,6 +68,11 @@ modules! {
     rewrite, maintenance, access, auth_request, addition, ssi, map, split_clients, geo, headers, identity, access_log, error_log, stub_status, upstream, resolver, proxy, proxy_ssl, variables,
     compress, sub_filter, charset,
     limit_rate, limit_req, limit_conn, tuning, absent,
+}
+
+/// Whether what is in force depends on more of its block than what was written there for this module.
+fn depends_on_block(module: &str) -> bool {
+    matches!(module, "blocks" | "proxy_ssl" | "referer" | "rewrite" | "ssl" | "stub_status")
 }
 
 impl Drafts {

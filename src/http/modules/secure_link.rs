@@ -93,7 +93,7 @@ pub static VARIABLES: &[Variable] = &[
         name: "secure_link",
         doc: "`1` for a link that is right, `0` for one whose time is over, else empty; with \
               `secure_link_secret` the link itself.",
-        get: |req, _, out| match &req.conf().secure_link {
+        get: |req, _, out| match &*req.conf().secure_link {
             Conf::Off => false,
             Conf::Expression { link, md5 } => expression(req, link, md5, out).is_some(),
             Conf::Secret(secret) => plain(req, secret, out).is_some(),
@@ -103,7 +103,7 @@ pub static VARIABLES: &[Variable] = &[
         name: "secure_link_expires",
         doc: "The time at which the link ends, if it has one.",
         get: |req, _, out| {
-            let Conf::Expression { link, .. } = &req.conf().secure_link else { return false };
+            let Conf::Expression { link, .. } = &*req.conf().secure_link else { return false };
             let link = link.value(req);
             let time = split(&link).1.filter(|time| ends(time).is_some());
             crate::http::vars::push(time, out)

@@ -106,7 +106,7 @@ pub fn run(req: &mut Request) -> Phase {
     if !req.conf().autoindex.on || !req.uri.ends_with(b"/") || !wanted {
         return Ok(());
     }
-    let Conf { format, style, .. } = req.conf().autoindex;
+    let Conf { format, style, .. } = *req.conf().autoindex;
     let style = page::Style { utf8: req.conf().charset.is_utf8(req), ..style };
     let callback = if format == Format::Jsonp { callback(req)? } else { Vec::new() };
     let mut entries = listing::read(req)?;

@@ -136,7 +136,7 @@ mod tests {
         if let Some(error) = env.errors.first() {
             return Err(error.message.clone());
         }
-        let pages = scope.drafts.error_page.pages.unwrap_or_default();
+        let pages = scope.drafts.error_page.pages.clone().unwrap_or_default();
         Ok(pages.iter().map(|page| (page.status, page.overwrite)).collect())
     }
 

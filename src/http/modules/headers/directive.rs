@@ -139,7 +139,10 @@ mod tests {
         let directives = parse_text(&mut env, "test", text.as_bytes());
         let mut scope = Scope::new(Contexts::LOCATION, Span::NOWHERE);
         scope.read(&directives, &mut env);
-        (scope.drafts.headers, env.errors.iter().map(|e| e.message.clone()).collect())
+        (
+            Draft::clone(&scope.drafts.headers),
+            env.errors.iter().map(|e| e.message.clone()).collect(),
+        )
     }
 
     fn inherited(outer: &str, inner: &str) -> String {

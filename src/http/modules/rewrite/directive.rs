@@ -178,7 +178,7 @@ fn r#if(scope: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> 
     } else {
         let mut body = Scope::new(context, dir.span);
         body.read(dir.block.as_deref().unwrap_or_default(), env);
-        (None, body.drafts.rewrite.steps)
+        (None, std::mem::take(&mut body.drafts.rewrite.steps))
     };
     let step = Written::If { condition: condition?, inner, steps };
     scope.drafts.rewrite.steps.push(step);
