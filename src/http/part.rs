@@ -98,7 +98,13 @@ mod tests {
     use std::sync::LazyLock;
 
     #[derive(Debug, Default, Clone, PartialEq)]
-    struct Draft(Option<u32>);
+    struct Draft {
+        word: Option<u32>,
+    }
+
+    fn saying(word: u32) -> Draft {
+        Draft { word: Some(word) }
+    }
 
     impl Blank for Draft {
         fn blank() -> &'static Self {
@@ -108,24 +114,26 @@ mod tests {
     }
 
     fn inherit(own: &mut Draft, outer: &Draft) {
-        own.0 = own.0.or(outer.0);
+        own.word = own.word.or(outer.word);
     }
 
     #[test]
     fn those_who_say_nothing_share_what_they_take_over() {
         let (mut outer, mut seen) = (Part::<Draft>::default(), Seen::<Draft, u32>::default());
-        outer.0 = Some(Arc::new(Draft(Some(1))));
+        *outer = saying(1);
         let mut inner = [Part::default(), Part::default(), Part::default()];
-        inner[2].0 = Some(Arc::new(Draft(Some(2))));
-        inner.iter_mut().for_each(|part| part.inherit(&outer, &mut seen, inherit));
+        *inner[2] = saying(2);
+        for part in &mut inner {
+            part.inherit(&outer, &mut seen, inherit);
+        }
         let [first, second, third] = &inner;
-        assert_eq!((first.0.as_deref(), second.key()), (Some(&Draft(Some(1))), first.key()));
-        assert_eq!(third.0.as_deref(), Some(&Draft(Some(2))));
+        assert_eq!((&**first, second.key()), (&saying(1), first.key()));
+        assert_eq!(**third, saying(2));
         let mut compiled = 0;
         for part in &inner {
             part.finish(&mut seen, false, |draft| {
                 compiled += 1;
-                draft.0.unwrap_or(0)
+                draft.word.unwrap_or(0)
             });
         }
         assert_eq!(compiled, 2);
@@ -134,10 +142,10 @@ mod tests {
     #[test]
     fn a_change_does_not_touch_the_others() {
         let mut one = Part::<Draft>::default();
-        assert_eq!(*one, Draft(None));
-        DerefMut::deref_mut(&mut one).0 = Some(1);
+        assert_eq!(*one, Draft::default());
+        one.word = Some(1);
         let mut other = one.clone();
-        DerefMut::deref_mut(&mut other).0 = Some(2);
-        assert_eq!((&*one, &*other), (&Draft(Some(1)), &Draft(Some(2))));
+        other.word = Some(2);
+        assert_eq!((&*one, &*other), (&saying(1), &saying(2)));
     }
 }
