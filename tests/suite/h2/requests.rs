@@ -1,9 +1,11 @@
 //! What a stream asks for and gets: heads, bodies, flow control, and its end before its time.
 
 use super::{alone, setup, speaking};
-use crate::support::h2::{CANCEL, DATA, H2, HEADERS, PROTOCOL_ERROR, WINDOW_UPDATE};
+use crate::support::h2::{
+    CANCEL, DATA, END_HEADERS, END_STREAM, H2, HEADERS, PROTOCOL_ERROR, WINDOW_UPDATE, block,
+};
 use crate::support::tls::Authority;
-use crate::support::{Client, OK, Origin, Server, Setup};
+use crate::support::{Client, OK, Origin, Server, Setup, is_reference};
 
 #[test]
 fn both_protocols_share_a_port() {
@@ -67,6 +69,62 @@ fn bodies_reach_the_origin_whole() {
     let request = origin.received();
     assert!(request.contains("Transfer-Encoding: chunked\r\n"), "{request}");
     assert!(request.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{request}");
+}
+
+/// Fields behind a body end it, and go no further. nginx takes them for the end of the connection.
+#[test]
+fn trailers_of_a_request_are_read_past() {
+    if is_reference() {
+        return;
+    }
+    let origin = Origin::answering(OK);
+    let server = speaking(
+        &origin,
+        "location / { proxy_pass http://%%origin%%; }
+         location /stream { proxy_pass http://%%origin%%; proxy_request_buffering off; }",
+    );
+    let mut h2 = H2::connect(server.address());
+    for (path, end) in [("/kept", "abc"), ("/stream", "\r\nabc\r\n0\r\n\r\n")] {
+        let asked = h2.request("POST", path, &[("te", "trailers")], false);
+        h2.data(asked, b"abc", false);
+        let trailers = block(&[("x-sum", "900150983cd24fb0")]);
+        h2.frame(HEADERS, END_HEADERS | END_STREAM, asked, &trailers);
+        assert_eq!(h2.answer(asked).text(), "ok");
+        let request = origin.received();
+        assert!(request.ends_with(end) && !request.contains("x-sum"), "{request}");
+    }
+}
+
+/// Both sides talk by turns on one stream, as gRPC's do.
+#[test]
+fn a_body_goes_up_while_its_answer_comes_down() {
+    let origin = Origin::new(|peer| {
+        if peer.head().is_none() {
+            return;
+        }
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while let Some(chunk) =
+            peer.read_until(|bytes| bytes.ends_with(b"\r\n").then_some(bytes.len()))
+        {
+            peer.send(&chunk);
+            if chunk.ends_with(b"0\r\n\r\n") {
+                return;
+            }
+        }
+    });
+    let server = speaking(
+        &origin,
+        "location / { proxy_pass http://%%origin%%; proxy_request_buffering off; proxy_buffering off; }",
+    );
+    let mut h2 = H2::connect(server.address());
+    let talk = h2.request("POST", "/talk", &[], false);
+    for word in ["one", "two", "three"] {
+        h2.data(talk, word.as_bytes(), false);
+        let said = h2.next_of(DATA);
+        assert_eq!((said.stream, &said.payload[..]), (talk, word.as_bytes()));
+    }
+    h2.data(talk, b"", true);
+    assert_eq!(h2.answer(talk).body, b"");
 }
 
 #[test]
