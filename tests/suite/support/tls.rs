@@ -1,5 +1,6 @@
 //! Certificates made for a test, and a client that speaks TLS and tells what it came to.
 
+use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -85,7 +86,11 @@ impl Pair {
     /// The certificate's number, hexadecimal.
     pub fn serial(&self) -> String {
         let serial = serial(&self.certificate);
-        serial.as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
+        let mut text = String::new();
+        for byte in serial.as_ref() {
+            write!(text, "{byte:02X}").expect("room");
+        }
+        text
     }
 
     /// Puts both beside the configuration, as `NAME.pem` and `NAME.key`.
