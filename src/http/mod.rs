@@ -63,6 +63,7 @@ pub mod static_file;
 pub mod subrequest;
 pub mod template;
 pub mod tickets;
+pub mod tls_words;
 pub mod upstream_ssl;
 pub mod uri;
 pub mod vars;

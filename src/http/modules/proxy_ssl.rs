@@ -5,8 +5,8 @@
 use crate::conf::{Args, Row, values};
 use crate::http::draft::{HSL, Scope, not_yet, row};
 use crate::http::finish::Finish;
-use crate::http::upstream_ssl;
 use crate::http::vars::Variable;
+use crate::http::{tls_words, upstream_ssl};
 
 /// As written.
 #[derive(Debug, Default, Clone)]

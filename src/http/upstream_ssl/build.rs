@@ -7,6 +7,7 @@ use crate::conf::{Error, Span, Word};
 use crate::http::certificates::varying::varies;
 use crate::http::certificates::{self, Varying};
 use crate::http::finish::Finish;
+use crate::http::tls_words;
 use crate::tls::client::Trusted;
 use crate::tls::{Certificate, Client, ciphers};
 use sha2::{Digest as _, Sha256};
@@ -72,7 +73,7 @@ impl Draft {
         let client = Client {
             certificate: self.certificate(prefix, cx),
             protocols: self.protocols.unwrap_or_default(),
-            suites: self.suites(cx),
+            suites: tls_words::suites(self.ciphers.as_ref(), "DEFAULT", cx),
             suites13: self.suites13(cx),
             trusted: self.trusted(prefix, &mut print, cx),
             alpn: if cx.upstream_http2 { vec![b"h2".to_vec()] } else { Vec::new() },
@@ -89,18 +90,6 @@ impl Draft {
         Settings { client, reuse: self.reuse != Some(false), print: print.finalize().into() }
     }
 
-    fn suites(&self, cx: &mut Finish) -> Vec<rustls::CipherSuite> {
-        let Some(word) = &self.ciphers else { return ciphers::select("DEFAULT").suites };
-        let selection = ciphers::select(&word.lossy());
-        if selection.suites.is_empty() {
-            cx.report(word.error(format_args!("nothing in \"{}\" is supported", word.lossy())));
-        } else if !selection.missing.is_empty() {
-            let names = selection.missing.join(", ");
-            cx.env.warn(word.error(format_args!("not supported and left out: {names}")));
-        }
-        selection.suites
-    }
-
     /// The value that OpenSSL's command has been given last.
     fn command(&self, name: &str) -> Option<&Word> {
         let commands = self.commands.iter().flatten().rev();
@@ -110,9 +99,8 @@ impl Draft {
 
     fn suites13(&self, cx: &mut Finish) -> Vec<rustls::CipherSuite> {
         let Some(word) = self.command("Ciphersuites") else { return ciphers::all13() };
-        let suites = ciphers::select13(&word.lossy()).filter(|suites| !suites.is_empty());
-        suites.unwrap_or_else(|| {
-            cx.report(word.error("no such cipher suites of TLS 1.3"));
+        tls_words::suites13(word).unwrap_or_else(|error| {
+            cx.report(error);
             Vec::new()
         })
     }

@@ -2,7 +2,7 @@
 //! but for the protocol in front (`proxy_ssl_…`).
 
 use crate::conf::values;
-use crate::conf::{Directive, Env, Error, Span, Word};
+use crate::conf::{Directive, Error, Span, Word};
 use crate::http::certificates::varying::{self, Keep};
 use crate::http::modules::inherit;
 use crate::tls::ciphers::Protocols;
@@ -35,32 +35,6 @@ impl Draft {
             reuse, protocols, ciphers, name, server_name, verify, verify_span, depth, trusted, crl, certificate, key,
             keep, passwords, commands,
         );
-    }
-
-    /// `…_ssl_protocols`
-    pub fn read_protocols(&mut self, dir: &Directive, env: &mut Env) -> Result<(), Error> {
-        values::once(&self.protocols, dir)?;
-        let mut chosen = Protocols { tls12: false, tls13: false };
-        let mut old = Vec::new();
-        for word in &dir.args {
-            match &*word.lossy() {
-                "TLSv1.2" => chosen.tls12 = true,
-                "TLSv1.3" => chosen.tls13 = true,
-                name @ ("SSLv2" | "SSLv3" | "TLSv1" | "TLSv1.1") => old.push(name.to_owned()),
-                name => return Err(word.error(format_args!("invalid value \"{name}\""))),
-            }
-        }
-        if !(chosen.tls12 || chosen.tls13) {
-            return Err(dir
-                .error("none of these versions is supported")
-                .with_help("TLSv1.2 TLSv1.3"));
-        }
-        if !old.is_empty() {
-            let names = old.join(", ");
-            env.warn(dir.error(format_args!("not supported and left out: {names}")));
-        }
-        self.protocols = Some(chosen);
-        Ok(())
     }
 
     /// `…_ssl_verify`
@@ -108,7 +82,7 @@ macro_rules! rows {
                 Args::AtLeast(1),
                 "Versions spoken with upstreams: `TLSv1.2` and `TLSv1.3` (default both); older \
                  ones are left out with a warning.",
-                |$scope, dir, env| $slot.read_protocols(dir, env),
+                |$scope, dir, env| tls_words::protocols(&mut $slot.protocols, dir, env),
             ),
             row(
                 concat!($protocol, "_ssl_ciphers"),

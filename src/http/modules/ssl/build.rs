@@ -13,6 +13,7 @@ use crate::http::finish::Finish;
 use crate::http::route::Endpoints;
 use crate::http::snapshot::Server;
 use crate::http::stapling::Responder;
+use crate::http::tls_words;
 use crate::tls::tickets::{self, Key, Name};
 use crate::tls::{Certificate, ClientAuth, ciphers};
 use std::sync::Arc;
@@ -55,11 +56,11 @@ pub(super) fn server(draft: &Draft, cx: &mut Finish) -> Option<Built> {
         reject,
         ..crate::tls::Server::default()
     };
-    server.suites = suites(draft, cx);
+    server.suites = tls_words::suites(draft.ciphers.as_ref(), "HIGH", cx);
     if let Some(word) = &draft.curves {
         let (groups, missing) = ciphers::groups(&word.lossy());
         server.groups = groups;
-        tell_missing(&missing, word, server.groups.is_empty(), cx);
+        tls_words::tell_missing(&missing, word, server.groups.is_empty(), cx);
     }
     match server.make() {
         Ok(server) => cx.tls.push(server),
@@ -81,23 +82,6 @@ fn alpn(http2: bool) -> Vec<Vec<u8>> {
 fn report(draft: &Draft, text: String, cx: &mut Finish) {
     if let Some(span) = draft.span {
         cx.report(Error::new(text, span));
-    }
-}
-
-fn suites(draft: &Draft, cx: &mut Finish) -> Vec<rustls::CipherSuite> {
-    let Some(word) = &draft.ciphers else { return ciphers::select("HIGH").suites };
-    let selection = ciphers::select(&word.lossy());
-    tell_missing(&selection.missing, word, selection.suites.is_empty(), cx);
-    selection.suites
-}
-
-/// A list may name what is not there, but must not come to nothing.
-fn tell_missing(missing: &[String], word: &Word, nothing: bool, cx: &mut Finish) {
-    if nothing {
-        cx.report(word.error(format_args!("nothing in \"{}\" is supported", word.lossy())));
-    } else if !missing.is_empty() {
-        let names = missing.join(", ");
-        cx.env.warn(word.error(format_args!("not supported and left out: {names}")));
     }
 }
 

@@ -4,7 +4,7 @@ use super::Verify;
 use crate::conf::{Args, Directive, Env, Error, Row, Word, values};
 use crate::http::certificates::varying;
 use crate::http::draft::{HS, Scope, no_effect, not_yet, row};
-use crate::tls::ciphers::{self, Protocols};
+use crate::http::tls_words;
 
 /// What a session in nginx's shared cache takes: a megabyte holds about 4,000.
 const SESSION: u64 = 262;
@@ -41,7 +41,7 @@ pub static ROWS: &[Row<Scope>] = &[
         Args::AtLeast(1),
         "Versions spoken: `TLSv1.2` and `TLSv1.3` (default both); older ones are left out \
          with a warning.",
-        protocols,
+        |scope, dir, env| tls_words::protocols(&mut scope.drafts.ssl.protocols, dir, env),
     ),
     row(
         "ssl_ciphers",
@@ -248,37 +248,13 @@ fn only_off(_: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
     Ok(())
 }
 
-fn protocols(scope: &mut Scope, dir: &Directive, env: &mut Env) -> Result<(), Error> {
-    values::once(&scope.drafts.ssl.protocols, dir)?;
-    let mut chosen = Protocols { tls12: false, tls13: false };
-    let mut old = Vec::new();
-    for word in &dir.args {
-        match &*word.lossy() {
-            "TLSv1.2" => chosen.tls12 = true,
-            "TLSv1.3" => chosen.tls13 = true,
-            name @ ("SSLv2" | "SSLv3" | "TLSv1" | "TLSv1.1") => old.push(name.to_owned()),
-            name => return Err(word.error(format_args!("invalid value \"{name}\""))),
-        }
-    }
-    if chosen == (Protocols { tls12: false, tls13: false }) {
-        return Err(dir.error("none of these versions is supported").with_help("TLSv1.2 TLSv1.3"));
-    }
-    if !old.is_empty() {
-        let names = old.join(", ");
-        env.warn(dir.error(format_args!("not supported and left out: {names}")));
-    }
-    scope.drafts.ssl.protocols = Some(chosen);
-    Ok(())
-}
-
 fn conf_command(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
     let (command, value) = (dir.arg(0).lossy(), dir.arg(1));
     if !command.eq_ignore_ascii_case("Ciphersuites") {
         let text = format_args!("\"ssl_conf_command {command}\" is not supported yet");
         return Err(dir.arg(0).error(text));
     }
-    let suites = ciphers::select13(&value.lossy()).filter(|suites| !suites.is_empty());
-    let suites = suites.ok_or_else(|| value.error("no such cipher suites of TLS 1.3"))?;
+    let suites = tls_words::suites13(value)?;
     scope.drafts.ssl.suites13 = Some(suites);
     Ok(())
 }
