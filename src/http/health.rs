@@ -94,6 +94,7 @@ impl Checks {
                 }
             }
             sleep(LOOK).await;
+            while tasks.try_join_next().is_some() {}
         }
     }
 

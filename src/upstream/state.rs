@@ -71,6 +71,8 @@ impl State {
                 Self::Shared(state)
             }
             Err(why) => {
+                // Another worker's checks would never reach it.
+                own[HEALTH].set(WELL);
                 sharing.complain(why);
                 self
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{group, server, spec};
-use crate::upstream::{Group, NoPeer, Outcome, PeerRef, ServerSpec};
+use crate::upstream::{Group, GroupSpec, NoPeer, Outcome, PeerRef, ServerSpec, Thresholds};
 use crate::zone::keyed::{Holder, Keyed, Kind, Spec};
 
 /// The same group in two workers.
@@ -69,6 +69,42 @@ fn servers_that_are_alike_are_different_servers() {
     let _held = select(&a, now).unwrap();
     let active: Vec<_> = b.peers(now).iter().map(|peer| peer.active).collect();
     assert_eq!(active, [1, 0]);
+}
+
+#[test]
+fn whoever_finds_no_room_is_used_all_the_same() {
+    let zone = Spec { kind: Kind::Servers, name: b"z".into(), size: 32 << 10, key: Vec::new() };
+    let zone = Keyed::create(&zone, Holder::worker(1, std::process::id())).unwrap().1;
+    let servers = (1..=zone.capacity()).map(|port| server(u16::try_from(port).unwrap()));
+    let spec = GroupSpec { checks: vec![true], ..spec(servers.collect()) };
+    let group = Group::after(spec, None, None, Some(Rc::new(zone)));
+    let now = Instant::now();
+    let states: Vec<_> =
+        group.peers(now).into_iter().map(|peer| (peer.shared, peer.state)).collect();
+    assert_eq!(states.first(), Some(&(true, "checking")));
+    assert_eq!(states.last(), Some(&(false, "up")));
+    assert!(select(&group, now).is_ok());
+}
+
+#[test]
+fn checks_change_what_is_thought_of_a_server() {
+    let [a, b] = workers(&[server(1), server(2)]);
+    let now = Instant::now();
+    let limits = Thresholds { fails: 2, passes: 3 };
+    let duty = a.duty().unwrap();
+    assert!(b.duty().is_none());
+    let checked = a.checked().remove(0);
+    let found = [false, true, false, false].map(|passed| checked.report(0, passed, limits));
+    assert_eq!(found, [None, None, None, Some(false)]);
+    assert_eq!(b.peers(now)[0].state, "unhealthy");
+    assert!((0..4).all(|_| port(&select(&b, now).unwrap()) == 2));
+    // Of two checks each has to be content.
+    assert_eq!(checked.report(1, true, limits), None);
+    let found = [true, false, true, true, true].map(|passed| checked.report(0, passed, limits));
+    assert_eq!(found, [None, None, None, None, Some(true)]);
+    assert_eq!(b.peers(now)[0].state, "up");
+    drop(duty);
+    assert!(b.duty().is_some());
 }
 
 #[test]
