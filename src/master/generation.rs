@@ -28,6 +28,7 @@ use crate::net::listener::{SocketError, bind, tune};
 use crate::net::{Address, ListenSpec};
 use crate::sys::fds::{memfd_sealed, read_memfd};
 use crate::sys::identity::{self, Identity};
+use crate::sys::memory::give_back;
 use crate::sys::process;
 
 /// nginx's patience with an address in use at start, for a predecessor that is just leaving.
@@ -96,7 +97,9 @@ impl Generation {
         let contents = handover::encode(&header, &world.into_bundle());
         let config = contents.and_then(|bytes| memfd_sealed("proxyd-config", &bytes));
         let config = config.map_err(|error| failure("memfd_create() failed", &error))?;
-        Opening { number, files, base, log }.open(loaded, config)
+        let generation = Opening { number, files, base, log }.open(loaded, config);
+        give_back();
+        generation
     }
 
     /// The same from a configuration that this program has recorded before; answers also the options
@@ -114,6 +117,7 @@ impl Generation {
             record.map_err(|error| failure("reading the configuration held failed", &error))?;
         let loaded = config::load(&mut world, &options, Machine { cpus, superuser, ..machine() })?;
         let generation = Opening { number, files, base, log }.open(loaded, config)?;
+        give_back();
         Ok((generation, options))
     }
 

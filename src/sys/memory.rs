@@ -1,4 +1,5 @@
-//! Memory shared between processes: a sealed-in-size memory file, seen as 64-bit atomics.
+//! Memory shared between processes: a sealed-in-size memory file, seen as 64-bit atomics. And the
+//! allocator's: what it holds and nobody uses.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -9,6 +10,13 @@ use std::sync::atomic::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// Gives memory that was freed back to the system now: after much has been used for a short while, as
+/// for a configuration.
+pub fn give_back() {
+    // SAFETY: it may be called at any time by any thread; it frees nothing that is in use.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
 
 const WORD: usize = size_of::<AtomicU64>();
 

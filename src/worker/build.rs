@@ -16,6 +16,7 @@ use crate::ipc::Unpacked;
 use crate::log::{ErrorLog, Files, LogFile, Target};
 use crate::net::ListenSpec;
 use crate::sys::fds::read_memfd;
+use crate::sys::memory::give_back;
 use crate::zone::keyed::{Holder, Keyed, Spec};
 use crate::zone::{Door, Slot};
 
@@ -79,6 +80,8 @@ pub fn build(unpacked: Unpacked, files: &mut Files, slot: usize) -> Result<Built
     if zones.len() < loaded.http.needs().zones.len() {
         return Err("a zone was not handed over".to_owned());
     }
+    // Far more was read than is kept.
+    give_back();
     Ok(Built {
         zones,
         number: unpacked.generation,
