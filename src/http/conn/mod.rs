@@ -96,7 +96,11 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
                 let conf = begin::default_conf(&snapshot, client);
                 return Box::pin(close::linger(client, conf)).await;
             }
-            After::Close { linger: false } | After::Tunnel => return,
+            After::Close { linger: false } | After::Tunnel => {
+                // Without it the end could be somebody else's, and clients forget the session.
+                client.stream.borrow_mut().say_end();
+                return;
+            }
         }
     }
 }

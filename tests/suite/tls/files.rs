@@ -113,3 +113,31 @@ fn names_of_certificates_may_have_variables() {
     std::fs::write(server.path("one.key"), &pair.key).expect("a file");
     assert_eq!(new.client().get(address, "one.test", "/").status, 200, "without a reload");
 }
+
+/// Each is told with its place; a reload with one keeps what is in force.
+#[test]
+fn what_is_no_certificate_or_no_key_is_refused() {
+    if is_reference() {
+        return;
+    }
+    let authority = Authority::new("Test");
+    let pair = authority.issue("one.test");
+    let half = |text: &str| text[..text.len() / 2].to_owned();
+    let server = servers(&authority, "").allow("cannot load").start();
+    for (certificate, key, expected) in [
+        (half(&pair.certificate), pair.key.clone(), "cannot load certificate \"one.pem\""),
+        (pair.certificate.clone(), half(&pair.key), "cannot load certificate key \"one.key\""),
+        (pair.key.clone(), pair.key.clone(), "cannot load certificate \"one.pem\""),
+        (pair.certificate.clone(), pair.certificate.clone(), "there is no key in it"),
+        (String::new(), pair.key.clone(), "there is no certificate in it"),
+        (pair.certificate.clone(), authority.issue("one.test").key, "key values mismatch"),
+    ] {
+        std::fs::write(server.path("one.pem"), certificate).expect("a file");
+        std::fs::write(server.path("one.key"), key).expect("a file");
+        let (code, said) = server.command(&["-t"]);
+        assert!(code == Some(1) && said.contains(expected), "{expected}: {said}");
+        assert!(said.contains("nginx.conf:"), "{said}");
+        assert_eq!(server.command(&["-s", "reload"]).0, Some(1));
+        assert_eq!(authority.client().get(server.address(), "one.test", "/who").status, 200);
+    }
+}

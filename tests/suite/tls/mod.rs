@@ -1,5 +1,6 @@
 //! TLS towards clients: which server answers with which certificate, what is refused and how.
 
+mod clients;
 mod files;
 mod sessions;
 mod stapling;

@@ -4,6 +4,7 @@
 //! Must not do handshakes; `conn` does, by what `tls` makes of these values.
 
 mod build;
+mod commands;
 pub mod coverage;
 mod rows;
 mod stapling;
@@ -42,6 +43,7 @@ pub struct Draft {
     keys: Option<Vec<Word>>,
     protocols: Option<Protocols>,
     ciphers: Option<Word>,
+    commands: Option<Vec<(Word, Word)>>,
     suites13: Option<Vec<CipherSuite>>,
     curves: Option<Word>,
     own_order: Option<bool>,
@@ -80,7 +82,7 @@ pub struct Conf {
 impl Draft {
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer;
-            certificates, keys, protocols, ciphers, suites13, curves, own_order, verify, span, depth,
+            certificates, keys, protocols, ciphers, commands, suites13, curves, own_order, verify, span, depth,
             client_certificate, trusted_certificate, crl, password_file, ticket_keys,
             keep_certificates, kept_sessions, tickets, timeout, reject,
             stapling, stapling_file, stapling_verify, responder,
@@ -90,7 +92,7 @@ impl Draft {
     pub fn finish(&self, cx: &mut Finish) -> Conf {
         let verify = self.verify.unwrap_or(Verify::Off);
         let none = Conf { server: None, varying: Vec::new(), responders: Vec::new(), verify };
-        let Some(built) = build::server(self, cx) else { return none };
+        let Some(built) = build::server(&commands::apply(self), cx) else { return none };
         let build::Built { number, varying, responders } = built;
         Conf { server: Some(number), varying, responders, verify }
     }

@@ -1,6 +1,6 @@
 //! Owns the directives of TLS towards clients.
 
-use super::Verify;
+use super::{Verify, commands};
 use crate::conf::{Args, Directive, Env, Error, Row, Word, values};
 use crate::http::certificates::varying;
 use crate::http::draft::{HS, Scope, no_effect, not_yet, row};
@@ -63,8 +63,9 @@ pub static ROWS: &[Row<Scope>] = &[
         "ssl_conf_command",
         HS,
         Args::Exactly(2),
-        "OpenSSL's `Ciphersuites` (of TLS 1.3); other commands are not supported yet.",
-        conf_command,
+        "OpenSSL's `Ciphersuites`, `CipherString`, `Groups`, `MinProtocol`, `MaxProtocol`, `Certificate`, \
+         `PrivateKey`, and of `Options` `SessionTicket` and `ServerPreference`; others are not supported yet.",
+        |scope, dir, _| commands::read(&mut scope.drafts.ssl, dir),
     ),
     row(
         "ssl_prefer_server_ciphers",
@@ -245,17 +246,6 @@ fn only_off(_: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
             dir.error(format_args!("\"{}\" directive is not supported yet", dir.name_str()))
         );
     }
-    Ok(())
-}
-
-fn conf_command(scope: &mut Scope, dir: &Directive, _: &mut Env) -> Result<(), Error> {
-    let (command, value) = (dir.arg(0).lossy(), dir.arg(1));
-    if !command.eq_ignore_ascii_case("Ciphersuites") {
-        let text = format_args!("\"ssl_conf_command {command}\" is not supported yet");
-        return Err(dir.arg(0).error(text));
-    }
-    let suites = tls_words::suites13(value)?;
-    scope.drafts.ssl.suites13 = Some(suites);
     Ok(())
 }
 
