@@ -275,6 +275,7 @@ pub fn finish(mut http: Scope, env: &mut Env) -> Option<Snapshot> {
         kept_logs: cx.kept_logs.into_iter().map(|(how, _)| how).collect(),
         kept_certificates: cx.kept_certificates.into_iter().map(|(how, _)| how).collect(),
         slots: cx.names.slots(),
+        shows_body_files: cx.uses.contains_key("request_body_file"),
         names: cx.names,
         computed: cx.computed.into_iter().flatten().collect(),
         needs: Needs {

@@ -51,6 +51,11 @@ impl<D: Blank> DerefMut for Part<D> {
 }
 
 impl<D: Blank> Part<D> {
+    /// Whether anything is written, here or in an outer block.
+    pub fn is_written(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells parts from one another that are not the same one.
     fn key(&self) -> usize {
         self.0.as_ref().map_or(0, |draft| Arc::as_ptr(draft).addr())

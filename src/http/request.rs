@@ -393,7 +393,7 @@ impl Request {
         let target = emptied(&mut self.upstream_target);
         let mut head = std::mem::take(&mut self.head);
         head.clear();
-        if head.line.capacity() > LONG {
+        if head.line.capacity() > LONG || head.host.capacity() > LONG {
             head = RequestHead::default();
         }
         let mut tries = std::mem::take(&mut self.tries);

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::h1::chunked::Decoder;
 use super::h1::framing::Length;
 use super::io::{self as stream_io, Deadline};
-use super::spool::Spool;
+use super::spool::{Room, Spool};
 use std::future::poll_fn;
 use std::path::Path;
 use std::rc::Rc;
@@ -275,7 +275,7 @@ impl RequestBody {
         &mut self,
         client: &Client,
         limit: Duration,
-        in_memory: usize,
+        room: Room,
         dir: &Path,
     ) -> Result<(), BodyError> {
         // As in nginx, even where there is nothing to wait for.
@@ -287,7 +287,7 @@ impl RequestBody {
             self.next(client, &mut chunk, limit).await?;
             // A client that sends without pause must not keep the worker from the others.
             consume_budget().await;
-            spool.append(&chunk, in_memory, dir).map_err(|_| BodyError::NotKept)?;
+            spool.append(&chunk, room, dir).map_err(|_| BodyError::NotKept)?;
         }
         self.kept = Some(Rc::new(spool));
         Ok(())

@@ -111,6 +111,8 @@ pub struct Snapshot {
     pub kept_logs: Vec<Keeping>,
     /// What is kept of certificates whose names have variables.
     pub kept_certificates: Vec<super::certificates::kept::Keeping>,
+    /// Somebody wants to know the files of request bodies (`$request_body_file`).
+    pub shows_body_files: bool,
     /// Slots a request keeps for variables that the configuration defines.
     pub slots: usize,
     /// Their names, for those who ask while the server runs.

@@ -17,6 +17,15 @@ thread_local! {
     static LEFT: Cell<usize> = const { Cell::new(SHARED) };
 }
 
+/// The memory that a spool may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Bytes for itself.
+    pub own: usize,
+    /// It may also take what the worker can spare.
+    pub spare: bool,
+}
+
 /// Kept bytes, readable from any offset while they grow.
 #[derive(Debug, Default)]
 pub struct Spool {
@@ -28,11 +37,10 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Appends; what exceeds `in_memory` bytes in all, and what the worker can spare, goes to a file in
-    /// `dir` with all before it. Nothing is spared where `in_memory` is 0: a file is wanted then.
-    pub fn append(&mut self, bytes: &[u8], in_memory: usize, dir: &Path) -> io::Result<()> {
+    /// Appends; what has no room in memory goes to a file in `dir` with all before it.
+    pub fn append(&mut self, bytes: &[u8], room: Room, dir: &Path) -> io::Result<()> {
         self.len += bytes.len() as u64;
-        if self.file.is_none() && self.fits(bytes.len(), in_memory) {
+        if self.file.is_none() && self.fits(bytes.len(), room) {
             self.memory.extend_from_slice(bytes);
             return Ok(());
         }
@@ -41,10 +49,10 @@ impl Spool {
     }
 
     /// Whether so many more bytes may be held.
-    fn fits(&mut self, more: usize, in_memory: usize) -> bool {
-        let beyond = (self.memory.len() + more).saturating_sub(in_memory);
+    fn fits(&mut self, more: usize, room: Room) -> bool {
+        let beyond = (self.memory.len() + more).saturating_sub(room.own);
         let wanted = beyond.saturating_sub(self.taken);
-        if in_memory == 0 || wanted > LEFT.get() {
+        if !room.spare || wanted > LEFT.get() {
             return beyond == 0;
         }
         LEFT.set(LEFT.get() - wanted);
@@ -127,19 +135,23 @@ impl Drop for Spool {
 mod tests {
     use super::*;
 
+    fn room(own: usize) -> Room {
+        Room { own, spare: true }
+    }
+
     #[test]
     fn what_exceeds_memory_goes_to_a_file_with_what_was_before_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut others = Spool::default();
-        others.append(&vec![0; SHARED], 1, dir.path()).unwrap();
+        others.append(&vec![0; SHARED], room(1), dir.path()).unwrap();
         assert!(others.path().is_none() && LEFT.get() == 1);
         let mut spool = Spool::default();
-        spool.append(b"abc", 4, dir.path()).unwrap();
+        spool.append(b"abc", room(4), dir.path()).unwrap();
         assert_eq!(spool.memory(), Some(&b"abc"[..]));
-        spool.append(b"de", 4, dir.path()).unwrap();
+        spool.append(b"de", room(4), dir.path()).unwrap();
         assert_eq!(spool.memory(), None, "one byte is not its own");
         assert!(spool.path().is_none());
-        spool.append(b"f", 4, dir.path()).unwrap();
+        spool.append(b"f", room(4), dir.path()).unwrap();
         let mut out = Vec::new();
         assert_eq!(spool.read_at(1, &mut out, 4).unwrap(), 4);
         assert_eq!(out, b"bcde");
@@ -152,7 +164,7 @@ mod tests {
     fn a_file_that_is_wanted_is_made() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::default();
-        spool.append(b"a", 0, dir.path()).unwrap();
+        spool.append(b"a", Room { own: 0, spare: false }, dir.path()).unwrap();
         assert!(spool.path().is_some());
     }
 }

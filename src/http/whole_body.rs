@@ -6,6 +6,7 @@
 use super::phase::{Phase, Stop};
 use super::request::Request;
 use super::request_body::{BodyError, InFile};
+use super::spool::Room;
 use crate::log::Level;
 use std::rc::Rc;
 
@@ -32,8 +33,11 @@ async fn keep_as(req: &mut Request, in_file: InFile) -> Phase {
     let snapshot = req.snapshot.clone();
     let conf = &snapshot.conf(req.location).client_body;
     let client = req.client.clone();
-    let in_memory = if in_file == InFile::Off { conf.buffer_size } else { 0 };
-    let kept = req.body.keep(&client, conf.timeout, in_memory, &conf.temp_path).await;
+    let room = match in_file {
+        InFile::Off => Room { own: conf.buffer_size, spare: !snapshot.shows_body_files },
+        _ => Room { own: 0, spare: false },
+    };
+    let kept = req.body.keep(&client, conf.timeout, room, &conf.temp_path).await;
     kept.map_err(|error| failed(req, error))?;
     if in_file == InFile::On
         && let Some(spool) = req.body.kept.as_mut().and_then(Rc::get_mut)

@@ -47,7 +47,8 @@ macro_rules! modules {
                 Conf {
                     $($name: self.$name.finish(
                         &mut common.$name,
-                        depends_on_block(stringify!($name)),
+                        depends_on_block(stringify!($name))
+                            && (self.$name.is_written() || cx.upstream_https),
                         |draft| draft.finish(cx),
                     ),)*
                 }
@@ -71,6 +72,7 @@ modules! {
 }
 
 /// Whether what is in force depends on more of its block than what was written there for this module.
+/// Where nothing is written it does not, but for what TLS towards upstreams needs.
 fn depends_on_block(module: &str) -> bool {
     matches!(module, "blocks" | "proxy_ssl" | "referer" | "rewrite" | "ssl" | "stub_status")
 }

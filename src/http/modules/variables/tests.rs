@@ -6,7 +6,7 @@ use crate::http::h1::head::Version;
 use crate::http::headers::Name;
 use crate::http::method::Method;
 use crate::http::request::Request;
-use crate::http::spool::Spool;
+use crate::http::spool::{Room, Spool};
 use std::collections::HashSet;
 use std::rc::Rc;
 
@@ -148,7 +148,7 @@ fn the_body_is_told_while_it_is_in_memory() {
     req.body.chunked = true;
     req.body.received = 3;
     let mut kept = Spool::default();
-    kept.append(b"abc", 3, site.dir.path()).unwrap();
+    kept.append(b"abc", Room { own: 3, spare: false }, site.dir.path()).unwrap();
     req.body.kept = Some(Rc::new(kept));
     check(
         &req,

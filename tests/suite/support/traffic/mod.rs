@@ -54,6 +54,8 @@ pub enum Loss {
     /// Nothing came in time.
     Late,
     Other(String),
+    /// It was above the last stream that a GOAWAY without an error names.
+    NotTaken,
 }
 
 /// What clients have seen.

@@ -50,6 +50,9 @@ async fn stream(shared: Rc<Shared>, asks: SendRequest<Bytes>, think: Duration) {
         let Ok((answer, _)) = asks.send_request(request, true) else { return };
         match timeout(DEADLINE, whole(answer)).await.unwrap_or(Err(Loss::Late)) {
             Ok(content) => shared.answer(begun, content),
+            // Asked when the word to stop was on its way: it was not acted on, and clients ask again
+            // elsewhere (RFC 9113, section 6.8).
+            Err(Loss::NotTaken) => return,
             Err(loss) => shared.lose(loss),
         }
     }
@@ -57,7 +60,10 @@ async fn stream(shared: Rc<Shared>, asks: SendRequest<Bytes>, think: Duration) {
 
 /// One whole answer's content.
 async fn whole(answer: ResponseFuture) -> Result<String, Loss> {
-    let answer = answer.await.map_err(|error| broken(&error))?;
+    let answer = answer.await.map_err(|error| {
+        let not_taken = error.is_go_away() && error.is_remote() && is_no_error(&error);
+        if not_taken { Loss::NotTaken } else { broken(&error) }
+    })?;
     let (status, mut body) = (answer.status(), answer.into_body());
     let mut content = Vec::new();
     while let Some(piece) = body.data().await {
@@ -65,6 +71,10 @@ async fn whole(answer: ResponseFuture) -> Result<String, Loss> {
     }
     let content = String::from_utf8_lossy(&content).into_owned();
     if status == 200 { Ok(content) } else { Err(Loss::Status(status.as_u16())) }
+}
+
+fn is_no_error(error: &h2::Error) -> bool {
+    error.reason() == Some(h2::Reason::NO_ERROR)
 }
 
 fn broken(error: &h2::Error) -> Loss {
