@@ -50,6 +50,8 @@ pub enum Failure {
     TimedOut,
     /// What came is no HTTP answer that can be passed on; nginx's sentence.
     Invalid(String),
+    /// It lies in the request, which no server can be told in this protocol.
+    Unfit(String),
     /// It lies here, and has been logged: another server would not help.
     Here,
     /// The client went away.

@@ -3,6 +3,7 @@
 //! Must not read from the server.
 
 use super::exchange::{Exchange, Failure};
+use super::h2::Fault;
 use crate::http::client::Client;
 use crate::http::h1::chunked;
 use crate::http::io::{self as stream_io, Deadline};
@@ -116,6 +117,9 @@ impl Sender {
             match self.write(exchange, from.head, cx) {
                 Poll::Ready(Ok(())) => self.send.restart(),
                 Poll::Ready(Err(err)) => {
+                    if let Some(fault) = Fault::of(&err) {
+                        return Poll::Ready(Err(Failure::Unfit(fault.to_string())));
+                    }
                     self.broken = Some(format!("send() failed{}", crate::log::os_error(&err)));
                     return Poll::Pending;
                 }

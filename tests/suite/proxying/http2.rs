@@ -196,3 +196,24 @@ fn an_answer_that_breaks_off_is_cut() {
         assert!(!text.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&text));
     }
 }
+
+#[test]
+fn what_cannot_be_asked_is_refused_at_once() {
+    let front = "location / { proxy_pass http://back; proxy_set_header Host $http_host;
+        proxy_read_timeout 1h; proxy_send_timeout 1h; }";
+    let server = start(front, TELL).start();
+    for bad in [
+        "Host: a\r\nX-A: \x01",
+        "Host: a\r\nX-A: b\x7f",
+        "Host: a%b",
+        "Host: [1:2:3:4:5:6:7:8:9::]",
+    ] {
+        let mut client = server.client();
+        client.send(format!("GET / HTTP/1.1\r\n{bad}\r\n\r\n"));
+        let status = client.response().status;
+        assert!([400, 502].contains(&status), "{bad:?} {status}");
+        assert_eq!(server.get("/").status, 200, "{bad:?}");
+    }
+    server.logged("request cannot be sent over HTTP/2: invalid header field");
+    server.logged("request cannot be sent over HTTP/2: invalid host or target");
+}

@@ -438,6 +438,11 @@ impl Course<'_> {
             Failure::Error(_) => (retry::ERROR, 502),
             Failure::TimedOut => (retry::TIMEOUT, 504),
             Failure::Invalid(_) => (retry::INVALID_HEADER, 502),
+            Failure::Unfit(_) => {
+                reply::log_failure(req, why, sent);
+                end_try(req, 502);
+                return Some(Stop::Status(502));
+            }
             Failure::Here => {
                 end_try(req, 500);
                 return Some(Stop::Status(500));

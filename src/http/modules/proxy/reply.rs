@@ -283,6 +283,9 @@ pub fn log_failure(req: &Request, why: &Failure, sent: bool) {
     match why {
         Failure::Error(sentence) if sentence.is_empty() => {}
         Failure::Error(sentence) => req.log_error(format_args!("{sentence} while {doing}")),
+        Failure::Unfit(sentence) => {
+            req.log_error(format_args!("{sentence} while sending request to upstream"));
+        }
         Failure::Invalid(sentence) if sentence.contains(" while ") => {
             req.log_error(format_args!("{sentence}"));
         }

@@ -2,10 +2,10 @@
 //!
 //! The head is one that was written here, not a client's.
 
+use super::fault::Fault;
 use crate::http::h1::chunked::Decoder;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
-use std::io;
 
 /// What follows the head.
 #[derive(Debug, Default)]
@@ -28,17 +28,18 @@ const NOT_PASSED: [&[u8]; 7] = [
     b"http2-settings",
 ];
 
-/// Takes a head apart, up to and with its empty line.
-pub fn head(bytes: &[u8], tls: bool) -> io::Result<(Request<()>, Body)> {
+/// Takes a head apart, up to and with its empty line. HTTP/1 lets some through that have no place here,
+/// such as control bytes in a value.
+pub fn head(bytes: &[u8], tls: bool) -> Result<(Request<()>, Body), Fault> {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("no valid {what}"));
+    let bad = Fault::Request;
     let mut words = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
     let method = words.next().and_then(|word| Method::from_bytes(word).ok());
-    let target = words.next().ok_or_else(|| bad("target"))?;
+    let target = words.next().ok_or_else(|| bad("invalid host or target"))?;
     let (mut request, mut body, mut host) = (Request::new(()), Body::Nothing, &b""[..]);
-    *request.method_mut() = method.ok_or_else(|| bad("method"))?;
+    *request.method_mut() = method.ok_or_else(|| bad("invalid method"))?;
     for line in lines.take_while(|line| !line.is_empty()) {
-        let at = memchr::memchr(b':', line).ok_or_else(|| bad("field"))?;
+        let at = memchr::memchr(b':', line).ok_or_else(|| bad("invalid header field"))?;
         let (name, value) = (&line[..at], line[at + 1..].trim_ascii());
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         if is(b"host") {
@@ -52,13 +53,14 @@ pub fn head(bytes: &[u8], tls: bool) -> io::Result<(Request<()>, Body)> {
             continue;
         }
         if is(b"content-length") && matches!(body, Body::Nothing) {
-            body = length(value).ok_or_else(|| bad("length"))?;
+            body = length(value).ok_or_else(|| bad("invalid length"))?;
         }
-        let name = HeaderName::from_bytes(name).map_err(|_| bad("field"))?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| bad("field"))?;
-        request.headers_mut().append(name, value);
+        let name = HeaderName::from_bytes(name).map_err(|_| bad("invalid header field"))?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| bad("invalid header field"))?;
+        let room = request.headers_mut().try_append(name, value);
+        room.map_err(|_| bad("too many header fields"))?;
     }
-    *request.uri_mut() = uri(target, host, tls).ok_or_else(|| bad("target"))?;
+    *request.uri_mut() = uri(target, host, tls).ok_or_else(|| bad("invalid host or target"))?;
     if request.uri().authority().is_some() {
         *request.version_mut() = Version::HTTP_2;
     }
@@ -119,6 +121,19 @@ mod tests {
         assert!(request.uri().path().starts_with('/') && request.uri().authority().is_none());
         assert_eq!(request.headers().len(), 1);
         assert!(matches!(body, Body::Chunked(_)));
+    }
+
+    #[test]
+    fn what_http2_has_no_place_for_is_said() {
+        let why = |text: &str| match head(text.as_bytes(), false) {
+            Err(Fault::Request(why)) => why,
+            Ok(_) => "nothing",
+        };
+        assert_eq!(why("GET / HTTP/1.1\r\nX-A: \x01\r\n\r\n"), "invalid header field");
+        assert_eq!(why("GET / HTTP/1.1\r\nX-A: a\x7f\r\n\r\n"), "invalid header field");
+        assert_eq!(why("GET / HTTP/1.1\r\nHost: a%b\r\n\r\n"), "invalid host or target");
+        let many = "a:b\r\n".repeat(40_000);
+        assert_eq!(why(&format!("GET / HTTP/1.1\r\n{many}\r\n")), "too many header fields");
     }
 
     proptest! {

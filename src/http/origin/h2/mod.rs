@@ -4,11 +4,13 @@
 //! Must not know why a request is sent. One stream is open at a time, as in nginx.
 
 mod asked;
+mod fault;
 mod line;
 mod told;
 mod wire;
 
 use crate::net::{Carried, Stream};
+pub use fault::Fault;
 use h2::client::Builder;
 use line::{Line, Over};
 use std::io;

@@ -102,7 +102,7 @@ fn question<'a>(req: &'a mut Request, conf: &Conf, head: &'a [u8]) -> Ask<'a> {
 
 fn said(failure: Failure) -> String {
     match failure {
-        Failure::Error(why) | Failure::Invalid(why) => why,
+        Failure::Error(why) | Failure::Invalid(why) | Failure::Unfit(why) => why,
         Failure::TimedOut => "timed out".to_owned(),
         Failure::Here | Failure::ClientGone | Failure::Body(_) => "could not be asked".to_owned(),
     }
