@@ -116,7 +116,7 @@ impl Selection {
         let ranks = Rc::clone(&self.ranks);
         let peers = if self.on_backup { &ranks.backup } else { &ranks.primary };
         let seconds = now.seconds;
-        let own = match &self.session[..] {
+        let mut own = match &self.session[..] {
             [] => None,
             id => peers.by_id(id, &self.tried, seconds),
         };
@@ -126,8 +126,11 @@ impl Selection {
         loop {
             let index = self.choose(balance, peers, own, now)?;
             let peer = peers.list.get(index)?;
-            // Another worker may have been faster.
-            let Some(mut chosen) = PeerRef::new(Rc::clone(peer), false) else { continue };
+            let Some(mut chosen) = PeerRef::new(Rc::clone(peer), false) else {
+                // Another worker was faster. Who is tied to this server would be sent there for ever.
+                own = None;
+                continue;
+            };
             peer.check(seconds);
             self.tried.add(index);
             self.tries = self.tries.saturating_sub(1);

@@ -1,6 +1,9 @@
 //! What workers know together, and servers that begin with a part of their weight.
 
+use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -45,6 +48,33 @@ fn connections_are_limited_together() {
     assert_eq!(a.peers(now)[0].active, 2);
     drop(held);
     assert_eq!([a.peers(now)[0].active, b.peers(now)[1].active], [0, 0]);
+}
+
+/// Both want the last connection of the server that their clients are tied to, at the same moment.
+#[test]
+fn who_comes_too_late_to_its_own_server_goes_to_another() {
+    let zone = Spec { kind: Kind::Servers, name: b"z".into(), size: 32 << 10, key: Vec::new() };
+    let me = |slot| Holder::worker(slot, std::process::id());
+    let (fd, _first) = Keyed::create(&zone, me(0)).unwrap();
+    let own = ServerSpec { max_conns: 1, route: Some("own".into()), ..server(1) };
+    let (servers, barrier) = (vec![own, server(2)], Barrier::new(2));
+    let worker = |slot| {
+        let zone = Keyed::attach(fd.as_fd(), &zone, me(slot)).unwrap();
+        let group = Group::after(spec(servers.clone()), None, None, Some(Rc::new(zone)));
+        let both_have_one = || {
+            barrier.wait();
+            let mut selection = group.selection(None);
+            selection.prefer(b"own".to_vec());
+            let peer = group.select(&mut selection, Instant::now());
+            barrier.wait();
+            peer.is_ok()
+        };
+        (0..2000).all(|_| both_have_one())
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(|| worker(1));
+        assert!(worker(2) && other.join().unwrap());
+    });
 }
 
 #[test]
