@@ -14,9 +14,12 @@ use super::subrequest;
 use crate::log::Level;
 use crate::upstream::{Checked, Group};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
@@ -117,7 +120,7 @@ impl Checks {
     }
 }
 
-/// Asks a server. Nothing comes of it behind a closed door.
+/// Asks a server. Nothing comes of it behind a closed door, or when it is cut off.
 async fn once(
     snapshot: &Arc<Snapshot>,
     live: &Rc<Live>,
@@ -125,8 +128,9 @@ async fn once(
     check: &Check,
     server: &Checked,
 ) -> Option<Result<(), String>> {
+    let client = Rc::new(Client::nobody().ok()?);
     let mut req = Request::new(Start {
-        client: Rc::new(Client::nobody().ok()?),
+        client: client.clone(),
         snapshot: snapshot.clone(),
         live: live.clone(),
         server: place.server,
@@ -139,7 +143,13 @@ async fn once(
     req.uri = path.to_vec();
     req.args = check.uri.get(path.len() + 1..).unwrap_or_default().to_vec();
     passage::enter(&mut req, Method::Get).ok()?;
-    Some(health::ask(&mut req, check, server).await)
+    // It is listed from here on, and who cuts off what is listed has to reach it.
+    poll_fn(|cx| {
+        client.served_by(cx);
+        Poll::Ready(())
+    })
+    .await;
+    client.unless_cut(pin!(health::ask(&mut req, check, server))).await
 }
 
 fn tell(live: &Live, group: &Group, check: &Check, server: &Checked, found: Result<(), String>) {

@@ -158,6 +158,33 @@ fn who_must_be_checked_first_waits_for_it() {
 }
 
 #[test]
+fn a_check_that_hangs_is_cut_off() {
+    let held = Held::new();
+    let server = Setup::http(
+        "upstream u { zone u 64k; server %%held%%; }
+        server { listen %%listen%%;
+            location / { proxy_pass http://u; health_check interval=50ms; } }",
+    )
+    .set("held", held.origin.address())
+    .start();
+    held.has_come();
+    let (status, lines) =
+        server.ask_control("POST", "/1/proxyd/maintenance/default", r#"{"state":"closed"}"#);
+    assert_eq!(status, 200, "{}", lines.rest());
+    // Nobody has to wait for what hangs: neither the one who cuts it off nor the next one.
+    for (terms, cut) in [
+        (json!({ "timeout_ms": 0, "kill": true }), json!(1)),
+        (json!({ "timeout_ms": 0 }), json!(0)),
+    ] {
+        let (_, lines) =
+            server.ask_control("POST", "/1/proxyd/barrier/default", &terms.to_string());
+        let proof: Value = serde_json::from_str(&lines.rest()).expect("a document");
+        assert_eq!((&proof["timed_out"], &proof["cut"]), (&json!(false), &cut), "{proof}");
+    }
+    held.answer(GOOD);
+}
+
+#[test]
 fn a_connection_may_be_enough() {
     let (a, b) = (Checked::new(GOOD), Checked::new(GOOD));
     let server = checked(1, &[&a], "type=tcp interval=50ms").start();
