@@ -234,6 +234,11 @@ impl Answer {
 
     /// Nobody wants the rest: the head has said what came of the request.
     pub fn dismiss(mut self) {
+        self.suffices();
+    }
+
+    /// What has come of it is all that anybody wants, as [`dismiss`](Self::dismiss).
+    pub fn suffices(&mut self) {
         if let Some(plan) = &mut self.plan {
             settle(plan);
         }

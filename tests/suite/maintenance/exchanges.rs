@@ -86,6 +86,33 @@ fn not_even_in_the_middle_of_the_answer() {
 }
 
 #[test]
+fn a_range_of_an_answer_leaves_no_question() {
+    const LONG: usize = 4 << 20;
+    let (come, has_come) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let (come, wait) = (Mutex::new(come), Mutex::new(wait));
+    let origin = Origin::new(move |peer| {
+        if peer.request().is_some() {
+            let _ = come.lock().expect("a lock").send(());
+            let _ = wait.lock().expect("a lock").recv_timeout(DEADLINE);
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n"));
+            peer.send(vec![b'x'; LONG / 2]);
+            // The rest never comes.
+            let _ = peer.request();
+        }
+    });
+    let server = proxy(&origin, "proxy_force_ranges on;");
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\nRange: bytes=10-19\r\n\r\n");
+    has_come.recv_timeout(DEADLINE).expect("a request");
+    close(&server);
+    go.send(()).expect("a waiting backend");
+    let answer = client.response();
+    assert_eq!((answer.status, answer.body.len()), (206, 10));
+    assert_eq!(unknown(&server), 0);
+}
+
+#[test]
 fn a_client_that_leaves_an_open_door_leaves_a_question() {
     let held = Held::new();
     let server = proxy(&held.origin, "");

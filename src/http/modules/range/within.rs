@@ -49,6 +49,11 @@ impl Filter for Within {
         if !more && self.left > 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
+        if self.left == 0
+            && let Some(answer) = source.answer_mut()
+        {
+            answer.suffices();
+        }
         Poll::Ready(Ok(self.left > 0))
     }
 }
