@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::Group;
 use super::peer::Peer;
-use super::state::{CHECKING, FAILS, HEALTH, STREAKS, UNHEALTHY, WELL};
+use super::state::{FAILS, HEALTH, NOTHING, STREAKS, UNHEALTHY, WELL};
 use crate::net::Address;
 use crate::zone::keyed::Duty;
 
@@ -59,19 +59,22 @@ impl Checked {
         let state = &self.0.state;
         let (streak, shift) = (STREAKS + check, 2 * check);
         let before = state.get(HEALTH) >> shift & 3;
-        if (before == WELL) == passed && before != CHECKING {
+        let (needed, found) =
+            if passed { (limits.passes, WELL) } else { (limits.fails, UNHEALTHY) };
+        let change = |to: u64| state.set(HEALTH, state.get(HEALTH) & !(3 << shift) | to << shift);
+        let as_taken_for = passed && before == NOTHING && !self.0.checks.has_mandatory(check);
+        if before == found || as_taken_for {
+            change(found);
             state.set(streak, 0);
             return None;
         }
-        let (needed, found) =
-            if passed { (limits.passes, WELL) } else { (limits.fails, UNHEALTHY) };
         let row = state.get(streak) + 1;
         if row < needed {
             state.set(streak, row);
             return None;
         }
         state.set(streak, 0);
-        state.set(HEALTH, state.get(HEALTH) & !(3 << shift) | found << shift);
+        change(found);
         if passed && self.0.is_well() {
             state.set(FAILS, 0);
             if before == UNHEALTHY {

@@ -46,7 +46,7 @@ use crate::net::Address;
 use crate::zone::{Keyed, keyed};
 use peer::{Moment, Peer, Ranks, Seconds};
 use resolve::Missing;
-use state::Sharing;
+use state::{Checks, Sharing};
 
 /// Any time in seconds later than every `fail_timeout`: see [`Seconds`].
 const START: Seconds = 1 << 40;
@@ -82,7 +82,7 @@ impl Group {
         resolver: Option<Rc<Resolver>>,
         zone: Option<Rc<Keyed>>,
     ) -> Rc<Self> {
-        let checks = spec.checks.clone();
+        let checks = Checks::new(&spec.checks);
         let sharing = zone.map(|zone| Sharing { zone, group: spec.name.clone(), checks });
         let peers = |server: &ServerSpec| {
             if server.resolve { resolve::taken_over(server, before) } else { peers_of(server) }

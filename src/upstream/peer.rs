@@ -16,8 +16,8 @@ use super::least_time::{LeastTime, Times};
 use super::balance::Tried;
 use super::spec::ServerSpec;
 use super::state::{
-    ACCESSED, BEGINS, CHECKED, CURRENT, EFFECTIVE, FAILS, HEALTH, SCALE, SLOW_SINCE, Sharing,
-    State, WELL,
+    ACCESSED, BEGINS, CHECKED, CURRENT, Checks, EFFECTIVE, FAILS, HEALTH, SCALE, SLOW_SINCE,
+    Sharing, State,
 };
 use crate::dns::ServiceAddress;
 use crate::zone::keyed::Entered;
@@ -49,6 +49,7 @@ pub(super) struct Peer {
     drain: bool,
     pub(super) times: Times,
     slow_start: Seconds,
+    pub(super) checks: Checks,
     pub(super) state: State,
 }
 
@@ -70,6 +71,7 @@ impl Peer {
             drain: server.drain,
             times: Times::default(),
             slow_start: server.slow_start.as_secs(),
+            checks: Checks::default(),
             state: State::new(weight),
         }
     }
@@ -80,7 +82,10 @@ impl Peer {
         let Self { name, server, weight, backup, .. } = &self;
         let group = sharing.group.to_ascii_lowercase();
         let name = format!("{group}\0{server}\0{name}\0{weight}\0{backup}\0{nth}");
-        Self { state: self.state.shared(sharing, name.as_bytes()), ..self }
+        let state = self.state.shared(sharing, name.as_bytes());
+        // What is found of it elsewhere does not reach one that is known here alone.
+        let all = sharing.checks;
+        Self { checks: if state.is_shared() { all } else { all.optional() }, state, ..self }
     }
 
     /// A host that a service names; what it says of itself goes before the `server` line's defaults.
@@ -113,7 +118,7 @@ impl Peer {
 
     /// Whether health checks have nothing against it.
     pub(super) fn is_well(&self) -> bool {
-        self.state.get(HEALTH) == WELL
+        self.complaint().is_none()
     }
 
     pub(super) fn id(&self) -> &str {
@@ -275,12 +280,7 @@ impl Peer {
 
     /// What health checks say of it, if they have anything against it.
     pub(super) fn complaint(&self) -> Option<&'static str> {
-        const UNHEALTHY_BITS: u64 = 0x5555_5555_5555_5555;
-        match self.state.get(HEALTH) {
-            WELL => None,
-            found if found & UNHEALTHY_BITS != 0 => Some("unhealthy"),
-            _ => Some("checking"),
-        }
+        self.checks.complaint(self.state.get(HEALTH))
     }
 }
 

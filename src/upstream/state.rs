@@ -18,7 +18,8 @@ pub(super) const ACCESSED: usize = 4;
 pub(super) const CHECKED: usize = 5;
 /// Since when it starts slowly: a time, [`BEGINS`], or 0 for not at all.
 pub(super) const SLOW_SINCE: usize = 6;
-/// What health checks have found, two bits for each: [`WELL`], [`UNHEALTHY`] or [`CHECKING`].
+/// What health checks have found, two bits for each: [`NOTHING`], [`UNHEALTHY`] or [`WELL`]. What follows
+/// from it each configuration says for itself ([`Checks`]): another one may have other checks.
 pub(super) const HEALTH: usize = 7;
 /// From here on, for each health check: how often in a row it has found otherwise.
 pub(super) const STREAKS: usize = 8;
@@ -31,10 +32,13 @@ pub(super) const SCALE: i64 = 100;
 /// It starts slowly from its next turn on.
 pub(super) const BEGINS: u64 = u64::MAX;
 
-pub(super) const WELL: u64 = 0;
+/// It has not been asked yet.
+pub(super) const NOTHING: u64 = 0;
 pub(super) const UNHEALTHY: u64 = 1;
-/// `mandatory`: nothing is known of it yet.
-pub(super) const CHECKING: u64 = 2;
+pub(super) const WELL: u64 = 2;
+
+/// The lower bits of all checks' pairs.
+const LOWER: u64 = 0x5555_5555_5555_5555;
 
 /// The words of one peer.
 pub(super) enum State {
@@ -42,12 +46,50 @@ pub(super) enum State {
     Shared(ServerState),
 }
 
+/// The checks that a configuration makes of a group's servers: the lower bit of the pair of each.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Checks {
+    made: u64,
+    mandatory: u64,
+}
+
+impl Checks {
+    /// `all` says of each whether it is `mandatory`.
+    pub(super) fn new(all: &[bool]) -> Self {
+        let bits = |mandatory: bool| {
+            let wanted = all.iter().enumerate().filter(move |(_, one)| **one || !mandatory);
+            wanted.map(|(nth, _)| 1 << (2 * nth)).sum()
+        };
+        Self { made: bits(false), mandatory: bits(true) }
+    }
+
+    /// The same where nobody has to be asked first.
+    pub(super) fn optional(self) -> Self {
+        Self { mandatory: 0, ..self }
+    }
+
+    /// Whether a server gets nothing before this one.
+    pub(super) fn has_mandatory(self, nth: usize) -> bool {
+        self.mandatory >> (2 * nth) & 1 == 1
+    }
+
+    /// What they have against a server of which this was found.
+    pub(super) fn complaint(self, found: u64) -> Option<&'static str> {
+        if found & self.made != 0 {
+            Some("unhealthy")
+        } else if self.mandatory & !(found >> 1 & LOWER) != 0 {
+            Some("checking")
+        } else {
+            None
+        }
+    }
+}
+
 /// Where a group's states are shared, and under what name.
 pub(super) struct Sharing {
     pub(super) zone: Rc<Keyed>,
     pub(super) group: String,
-    /// Of each health check, whether it is `mandatory`.
-    pub(super) checks: Vec<bool>,
+    pub(super) checks: Checks,
 }
 
 impl State {
@@ -60,19 +102,10 @@ impl State {
     /// The state that all workers share under this name, which begins as this one.
     pub(super) fn shared(self, sharing: &Sharing, name: &[u8]) -> Self {
         let Self::Own(own) = &self else { return self };
-        let mandatory = sharing.checks.iter().enumerate().filter(|(_, mandatory)| **mandatory);
-        own[HEALTH].set(mandatory.map(|(nth, _)| CHECKING << (2 * nth)).sum());
         let first = own.each_ref().map(Cell::get);
         match ServerState::join(&sharing.zone, name, &first) {
-            Ok(state) => {
-                // Of checks that are no longer made nothing is left.
-                let made = (1 << (2 * sharing.checks.len())) - 1;
-                state.set(HEALTH, state.get(HEALTH) & made);
-                Self::Shared(state)
-            }
+            Ok(state) => Self::Shared(state),
             Err(why) => {
-                // Another worker's checks would never reach it.
-                own[HEALTH].set(WELL);
                 sharing.complain(why);
                 self
             }

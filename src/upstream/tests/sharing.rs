@@ -14,12 +14,20 @@ use crate::zone::keyed::{Holder, Keyed, Kind, Spec};
 
 /// The same group in two workers.
 fn workers(servers: &[ServerSpec]) -> [Rc<Group>; 2] {
+    workers_with(servers, [&[], &[]])
+}
+
+/// The same group in two workers, whose configurations check it in these ways.
+fn workers_with(servers: &[ServerSpec], checks: [&[bool]; 2]) -> [Rc<Group>; 2] {
     let zone = Spec { kind: Kind::Servers, name: b"z".into(), size: 32 << 10, key: Vec::new() };
     let me = |slot| Holder::worker(slot, std::process::id());
     let (fd, first) = Keyed::create(&zone, me(1)).unwrap();
     let second = Keyed::attach(std::os::fd::AsFd::as_fd(&fd), &zone, me(2)).unwrap();
-    let group = |zone| Group::after(spec(servers.to_vec()), None, None, Some(Rc::new(zone)));
-    [group(first), group(second)]
+    let group = |zone, checks: &[bool]| {
+        let spec = GroupSpec { checks: checks.to_vec(), ..spec(servers.to_vec()) };
+        Group::after(spec, None, None, Some(Rc::new(zone)))
+    };
+    [group(first, checks[0]), group(second, checks[1])]
 }
 
 fn select(group: &Group, now: Instant) -> Result<PeerRef, NoPeer> {
@@ -118,7 +126,7 @@ fn whoever_finds_no_room_is_used_all_the_same() {
 
 #[test]
 fn checks_change_what_is_thought_of_a_server() {
-    let [a, b] = workers(&[server(1), server(2)]);
+    let [a, b] = workers_with(&[server(1), server(2)], [&[false, false]; 2]);
     let now = Instant::now();
     let limits = Thresholds { fails: 2, passes: 3 };
     let duty = a.duty().unwrap();
@@ -135,6 +143,36 @@ fn checks_change_what_is_thought_of_a_server() {
     assert_eq!(b.peers(now)[0].state, "up");
     drop(duty);
     assert!(b.duty().is_some());
+}
+
+#[test]
+fn another_configurations_checks_are_no_business_of_this_one() {
+    let once = Thresholds { fails: 1, passes: 1 };
+    let now = Instant::now();
+    // The older one still makes a check that is gone from the newer one.
+    let [old, new] = workers_with(&[server(1), server(2)], [&[false, false], &[false]]);
+    let checked = old.checked().remove(0);
+    assert_eq!(checked.report(1, false, once), Some(false));
+    assert_eq!([old.peers(now)[0].state, new.peers(now)[0].state], ["unhealthy", "up"]);
+    assert_eq!(checked.report(0, false, once), Some(false));
+    assert_eq!(new.peers(now)[0].state, "unhealthy");
+    assert_eq!(new.checked().remove(0).report(0, true, once), Some(true));
+    assert_eq!([old.peers(now)[0].state, new.peers(now)[0].state], ["unhealthy", "up"]);
+}
+
+#[test]
+fn a_mandatory_check_comes_first_also_where_the_server_is_known() {
+    let once = Thresholds { fails: 1, passes: 1 };
+    let now = Instant::now();
+    let [old, new] = workers_with(&[server(1), server(2)], [&[false], &[false, true]]);
+    let states = || [old.peers(now)[0].state, new.peers(now)[0].state];
+    assert_eq!(old.checked().remove(0).report(0, true, once), None);
+    assert_eq!(states(), ["up", "checking"]);
+    let checked = new.checked().remove(0);
+    assert_eq!(checked.report(0, true, once), None);
+    assert_eq!(states(), ["up", "checking"]);
+    assert_eq!(checked.report(1, true, once), Some(true));
+    assert_eq!(states(), ["up", "up"]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Kind {
             Kind::Connections => *b"\0\0con\0\0\x01",
             Kind::Tickets => *b"\0\0tls\0\0\x01",
             Kind::Sessions => *b"\0\0ses\0\0\x01",
-            Kind::Servers => *b"\0\0srv\0\0\x01",
+            Kind::Servers => *b"\0\0srv\0\0\x02",
         })
     }
 
