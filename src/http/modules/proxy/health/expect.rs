@@ -148,6 +148,8 @@ fn range(word: &Word) -> Result<RangeInclusive<u16>, Error> {
         None => code(&word.text).map(|code| code..=code),
         Some(at) => code(&word.text[..at]).zip(code(&word.text[at + 1..])).map(|(a, b)| a..=b),
     };
+    // One that ends before it begins has nothing in it: no answer would ever do.
+    let range = range.filter(|range| !range.is_empty());
     range.ok_or_else(|| word.error(format_args!("invalid status \"{}\"", word.lossy())))
 }
 

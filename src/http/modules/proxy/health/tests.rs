@@ -48,6 +48,7 @@ fn lines_of_match_are_checked() {
         ("status;", "invalid number of arguments in \"status\" directive"),
         ("status x;", "invalid status \"x\""),
         ("status 200-x;", "invalid status \"200-x\""),
+        ("status 200 500-200;", "invalid status \"500-200\""),
         ("header a b c;", "invalid number of arguments in \"header\" directive"),
         ("body x;", "invalid number of arguments in \"body\" directive"),
         ("send x;", "unknown directive \"send\""),
