@@ -213,7 +213,6 @@ impl Gates {
             }
         }
         self.silence(slot);
-        self.silence(slot);
     }
 
     /// Forgets all exchanges of unknown outcome but so many, when somebody has taken note of them: the
