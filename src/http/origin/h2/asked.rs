@@ -83,7 +83,9 @@ fn uri(target: &[u8], host: &[u8], tls: bool) -> Option<Uri> {
         }
         Uri::from_parts(parts).ok()
     };
-    path(target).or_else(|| path(&escaped(target)))
+    // What follows a `#` would be left out.
+    let whole = memchr::memchr(b'#', target).is_none();
+    whole.then(|| path(target)).flatten().or_else(|| path(&escaped(target)))
 }
 
 /// What the engine does not take as it is.
@@ -124,6 +126,12 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_target_is_left_out() {
+        let (request, _) = head(b"GET /a#b?c HTTP/1.1\r\nHost: x\r\n\r\n", false).unwrap();
+        assert_eq!(request.uri(), "http://x/a%23b?c");
+    }
+
+    #[test]
     fn what_http2_has_no_place_for_is_said() {
         let why = |text: &str| match head(text.as_bytes(), false) {
             Err(Fault::Request(why)) => why,
@@ -132,8 +140,9 @@ mod tests {
         assert_eq!(why("GET / HTTP/1.1\r\nX-A: \x01\r\n\r\n"), "invalid header field");
         assert_eq!(why("GET / HTTP/1.1\r\nX-A: a\x7f\r\n\r\n"), "invalid header field");
         assert_eq!(why("GET / HTTP/1.1\r\nHost: a%b\r\n\r\n"), "invalid host or target");
-        let many = "a:b\r\n".repeat(40_000);
-        assert_eq!(why(&format!("GET / HTTP/1.1\r\n{many}\r\n")), "too many header fields");
+        let many: Vec<_> = (0..40_000).map(|n| format!("a{n}:b\r\n")).collect();
+        let text = format!("GET / HTTP/1.1\r\n{}\r\n", many.concat());
+        assert_eq!(why(&text), "too many header fields");
     }
 
     proptest! {
