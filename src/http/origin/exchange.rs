@@ -2,6 +2,7 @@
 //! because a server may answer before it has read everything; then `answer` goes on with both.
 
 use super::answer::Answer;
+use super::h2::Fault;
 use super::sender::{Outgoing, Sender, Source};
 use crate::http::client::Client;
 use crate::http::h1::response::{self, ResponseHead, ResponseParser};
@@ -255,6 +256,9 @@ impl Reader {
                     exchange.gushes = n == READ;
                 }
                 Err(err) => {
+                    if let Some(fault) = Fault::of(&err) {
+                        return Poll::Ready(Err(Failure::Invalid(fault.to_string())));
+                    }
                     let why = format!("recv() failed{}", crate::log::os_error(&err));
                     return Poll::Ready(Err(Failure::Error(why)));
                 }

@@ -217,3 +217,13 @@ fn what_cannot_be_asked_is_refused_at_once() {
     server.logged("request cannot be sent over HTTP/2: invalid header field");
     server.logged("request cannot be sent over HTTP/2: invalid host or target");
 }
+
+#[test]
+fn nothing_switches_protocols() {
+    let head = [0, 0, 5, 1, 4, 0, 0, 0, 1, 0x08, 3, b'1', b'0', b'1'];
+    let (server, _origin) = answered([&[0, 0, 0, 4, 0, 0, 0, 0, 0], &head[..]].concat());
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(client.response().status, 502);
+    server.logged("upstream sent \"101\" response over HTTP/2 while reading response header");
+}

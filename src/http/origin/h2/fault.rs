@@ -10,6 +10,8 @@ use std::io;
 pub enum Fault {
     /// What is wrong with a request. No server was given it whole, and none could be.
     Request(&'static str),
+    /// What is wrong with an answer: a sentence as nginx's.
+    Answer(&'static str),
 }
 
 impl Fault {
@@ -23,6 +25,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(what) => write!(f, "request cannot be sent over HTTP/2: {what}"),
+            Self::Answer(sentence) => f.write_str(sentence),
         }
     }
 }
@@ -31,6 +34,10 @@ impl std::error::Error for Fault {}
 
 impl From<Fault> for io::Error {
     fn from(fault: Fault) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, fault)
+        let kind = match fault {
+            Fault::Request(_) => io::ErrorKind::InvalidInput,
+            Fault::Answer(_) => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, fault)
     }
 }

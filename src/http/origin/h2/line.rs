@@ -157,11 +157,11 @@ impl Inner {
                 Answer::Nothing => return over.poll(cx).map(Ok),
                 Answer::Awaited(awaited, to_head) => {
                     if let Poll::Ready(Some(interim)) = awaited.poll_informational(cx) {
-                        told::head(&interim.map_err(broken)?, false, &mut self.back);
+                        told::head(&interim.map_err(broken)?, false, &mut self.back)?;
                         continue;
                     }
                     let response = ready!(Pin::new(awaited).poll(cx)).map_err(broken)?;
-                    let framing = told::head(&response, *to_head, &mut self.back);
+                    let framing = told::head(&response, *to_head, &mut self.back)?;
                     self.answer = Answer::Body(response.into_body(), framing);
                 }
                 Answer::Body(body, framing) => {

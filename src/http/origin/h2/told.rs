@@ -1,5 +1,6 @@
 //! Owns an answer on its way from HTTP/2 to HTTP/1: the head written out, the body framed.
 
+use super::fault::Fault;
 use bytes::{BufMut, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::{Response, StatusCode};
@@ -14,9 +15,17 @@ pub enum Framing {
     Chunked,
 }
 
-/// Writes a head; how its body is framed. `to_head` is one of an answer to HEAD.
-pub fn head<T>(response: &Response<T>, to_head: bool, out: &mut BytesMut) -> Framing {
+/// Writes a head; how its body is framed. `to_head` is one of an answer to HEAD. No answer switches
+/// protocols (RFC 9113, section 8.6): a stream has none but this.
+pub fn head<T>(
+    response: &Response<T>,
+    to_head: bool,
+    out: &mut BytesMut,
+) -> Result<Framing, Fault> {
     let status = response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Fault::Answer("upstream sent \"101\" response over HTTP/2"));
+    }
     line(status, out);
     fields(response.headers(), out);
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -29,7 +38,7 @@ pub fn head<T>(response: &Response<T>, to_head: bool, out: &mut BytesMut) -> Fra
         Framing::Chunked
     };
     out.put_slice(b"\r\n");
-    framing
+    Ok(framing)
 }
 
 /// Writes a part of a body.
@@ -83,7 +92,7 @@ mod tests {
     fn answers_are_framed() {
         let mut out = BytesMut::new();
         let response = Response::builder().status(200).header("a", "1").body(()).unwrap();
-        let framing = head(&response, false, &mut out);
+        let framing = head(&response, false, &mut out).unwrap();
         data(b"xyz", framing, &mut out);
         let trailers: HeaderMap =
             [(http::HeaderName::from_static("t"), "2".parse().unwrap())].into_iter().collect();
@@ -92,7 +101,10 @@ mod tests {
             3\r\nxyz\r\n0\r\nt: 2\r\n\r\n";
         assert_eq!(out, expected);
         let response = Response::builder().header("content-length", "3").body(()).unwrap();
-        assert_eq!(head(&response, false, &mut BytesMut::new()), Framing::Length);
-        assert_eq!(head(&response, true, &mut BytesMut::new()), Framing::Nothing);
+        let framing = |to_head| head(&response, to_head, &mut BytesMut::new());
+        assert_eq!(framing(false), Ok(Framing::Length));
+        assert_eq!(framing(true), Ok(Framing::Nothing));
+        let response = Response::builder().status(101).body(()).unwrap();
+        assert!(head(&response, false, &mut BytesMut::new()).is_err());
     }
 }
