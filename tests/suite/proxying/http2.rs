@@ -227,3 +227,23 @@ fn nothing_switches_protocols() {
     assert_eq!(client.response().status, 502);
     server.logged("upstream sent \"101\" response over HTTP/2 while reading response header");
 }
+
+#[test]
+fn a_body_that_nothing_announces_is_no_request() {
+    let front = "client_max_body_size 0; proxy_read_timeout 1h;
+        location / { proxy_pass http://back; proxy_set_header Content-Length \"\"; }
+        location /streamed { proxy_request_buffering off; proxy_pass http://back/;
+            proxy_set_header Content-Length \"\"; }";
+    let server = start(front, TELL).start();
+    let inner = "GET /inner HTTP/1.1\r\nHost: a\r\n\r\n".repeat(8192);
+    for (path, length) in [("/", 40), ("/", inner.len()), ("/streamed", 40)] {
+        let mut client = server.client();
+        client.send(format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
+        client.send(&inner[..length]);
+        let status = client.response().status;
+        assert!(status == 502 || path == "/streamed" && status == 200, "{path} {length} {status}");
+    }
+    server.logged("more bytes than its header fields announce");
+    assert_eq!(server.get("/").status, 200);
+    assert!(!server.read("access.log").contains("/inner"));
+}

@@ -4,6 +4,7 @@
 //! Must not keep time; whoever waits does.
 
 use super::asked::{self, Body};
+use super::fault::Fault;
 use super::told::{self, Framing};
 use crate::net::Carried;
 use bytes::{Bytes, BytesMut};
@@ -74,6 +75,9 @@ enum Answer {
     Body(RecvStream, Framing),
 }
 
+/// Bytes that the framing of a request does not cover; taken for a head, they would be another request.
+const BEYOND: Fault = Fault::Request("more bytes than its header fields announce");
+
 /// What the engine says of a stream or connection that cannot go on.
 pub fn broken(error: h2::Error) -> io::Error {
     if error.is_io() {
@@ -105,15 +109,28 @@ impl Inner {
         let Some(end) = end.map(|at| at + 4) else { return Ok(bytes.len()) };
         let (request, body) = asked::head(&self.head[..end], tls)?;
         self.head.clear();
+        let rest = &bytes[end - before..];
         let to_head = request.method() == Method::HEAD;
         let whole = matches!(body, Body::Nothing);
+        if whole && !rest.is_empty() {
+            return Err(BEYOND.into());
+        }
         let (answer, out) = self.send.send_request(request, whole).map_err(broken)?;
         self.answer = Answer::Awaited(answer, to_head);
         self.back.clear();
         self.body = body;
         self.out = (!whole).then_some(out);
-        self.write_body(&bytes[end - before..])?;
+        self.write_body(rest)?;
         Ok(bytes.len())
+    }
+
+    /// Whether an exchange is under way, as HTTP/1 sees it: not all of its answer has been read.
+    fn is_busy(&self) -> bool {
+        !self.back.is_empty()
+            || match self.answer {
+                Answer::Nothing | Answer::Body(_, Framing::Nothing | Framing::Length(0)) => false,
+                Answer::Awaited(..) | Answer::Body(..) => true,
+            }
     }
 
     /// Takes bytes of a body as HTTP/1 frames it.
@@ -122,10 +139,9 @@ impl Inner {
         let ended = match &mut self.body {
             Body::Nothing => true,
             Body::Left(left) => {
-                let most = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= most as u64;
-                if most > 0 {
-                    let data = Bytes::copy_from_slice(&bytes[..most]);
+                *left = left.checked_sub(bytes.len() as u64).ok_or(BEYOND)?;
+                if !bytes.is_empty() {
+                    let data = Bytes::copy_from_slice(bytes);
                     out.send_data(data, *left == 0).map_err(broken)?;
                 }
                 *left == 0
@@ -140,6 +156,9 @@ impl Inner {
                         out.send_data(Bytes::copy_from_slice(data), ended).map_err(broken)?;
                     }
                     rest = &rest[step.consumed..];
+                }
+                if !rest.is_empty() {
+                    return Err(BEYOND.into());
                 }
                 ended
             }
@@ -169,7 +188,7 @@ impl Inner {
                         let mut data = data.map_err(broken)?;
                         loop {
                             let _ = body.flow_control().release_capacity(data.len());
-                            told::data(&data, *framing, &mut self.back);
+                            told::data(&data, framing, &mut self.back);
                             // What has come in several frames goes on in one piece.
                             if self.back.len() >= PIECE {
                                 break;
@@ -209,6 +228,9 @@ impl Carried for Line {
             }
             inner.write_body(bytes)?;
             return Ok(bytes.len());
+        }
+        if inner.is_busy() {
+            return Err(BEYOND.into());
         }
         match inner.send.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(ready) => ready.map_err(broken)?,

@@ -10,8 +10,8 @@ use http::{Response, StatusCode};
 pub enum Framing {
     /// There is none.
     Nothing,
-    /// By its length, which the head has told.
-    Length,
+    /// By its length, which the head has told; so many bytes are left.
+    Length(u64),
     Chunked,
 }
 
@@ -31,8 +31,10 @@ pub fn head<T>(
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let framing = if to_head || bodiless || status.is_informational() {
         Framing::Nothing
-    } else if response.headers().contains_key(CONTENT_LENGTH) {
-        Framing::Length
+    } else if let Some(length) = response.headers().get(CONTENT_LENGTH) {
+        // The engine has refused one that is no number.
+        let length = length.to_str().ok().and_then(|length| length.parse().ok());
+        Framing::Length(length.unwrap_or(u64::MAX))
     } else {
         out.put_slice(b"Transfer-Encoding: chunked\r\n");
         Framing::Chunked
@@ -42,10 +44,13 @@ pub fn head<T>(
 }
 
 /// Writes a part of a body.
-pub fn data(bytes: &[u8], framing: Framing, out: &mut BytesMut) {
+pub fn data(bytes: &[u8], framing: &mut Framing, out: &mut BytesMut) {
     match framing {
         Framing::Nothing => {}
-        Framing::Length => out.put_slice(bytes),
+        Framing::Length(left) => {
+            *left = left.saturating_sub(bytes.len() as u64);
+            out.put_slice(bytes);
+        }
         Framing::Chunked if bytes.is_empty() => {}
         Framing::Chunked => {
             out.put_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
@@ -92,8 +97,8 @@ mod tests {
     fn answers_are_framed() {
         let mut out = BytesMut::new();
         let response = Response::builder().status(200).header("a", "1").body(()).unwrap();
-        let framing = head(&response, false, &mut out).unwrap();
-        data(b"xyz", framing, &mut out);
+        let mut framing = head(&response, false, &mut out).unwrap();
+        data(b"xyz", &mut framing, &mut out);
         let trailers: HeaderMap =
             [(http::HeaderName::from_static("t"), "2".parse().unwrap())].into_iter().collect();
         end(Some(&trailers), framing, &mut out);
@@ -102,7 +107,10 @@ mod tests {
         assert_eq!(out, expected);
         let response = Response::builder().header("content-length", "3").body(()).unwrap();
         let framing = |to_head| head(&response, to_head, &mut BytesMut::new());
-        assert_eq!(framing(false), Ok(Framing::Length));
+        assert_eq!(framing(false), Ok(Framing::Length(3)));
+        let mut left = Framing::Length(3);
+        data(b"xy", &mut left, &mut BytesMut::new());
+        assert_eq!(left, Framing::Length(1));
         assert_eq!(framing(true), Ok(Framing::Nothing));
         let response = Response::builder().status(101).body(()).unwrap();
         assert!(head(&response, false, &mut BytesMut::new()).is_err());
