@@ -2,7 +2,8 @@
 //! are kept.
 
 use crate::support::tls::Authority;
-use crate::support::{OK, Origin, Server, Setup};
+use crate::support::{OK, Origin, Server, Setup, system};
+use std::sync::{Mutex, mpsc};
 
 /// Passes on over HTTP/2 to another server of the same configuration, `back` in which is its directives.
 fn start(front: &str, back: &str) -> Setup {
@@ -246,4 +247,33 @@ fn a_body_that_nothing_announces_is_no_request() {
     server.logged("more bytes than its header fields announce");
     assert_eq!(server.get("/").status, 200);
     assert!(!server.read("access.log").contains("/inner"));
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_no_connection() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let origin = Origin::new(move |peer| {
+        // Room for all of the body, which is not read.
+        peer.send([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]);
+        peer.send([0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0]);
+        peer.exactly(80);
+        let _ = held.lock().expect("a lock").recv();
+    });
+    let release = release;
+    let server = Setup::http(
+        "server { listen %%listen%%; proxy_http_version 2; client_max_body_size 0;
+            proxy_send_timeout 300ms; proxy_read_timeout 300ms;
+            location / { proxy_pass http://%%origin%%; } }",
+    );
+    let server = server.set("origin", origin.address()).start();
+    let mut client = server.client();
+    client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 24 << 20));
+    client.send(vec![b'x'; 24 << 20]);
+    assert_eq!(client.response().status, 504);
+    drop(client);
+    let worker = server.workers()[0];
+    // Its listener, and its channel to the master.
+    system::sockets_settle(worker, 2);
+    drop(release);
 }

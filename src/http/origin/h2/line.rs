@@ -12,9 +12,11 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::Method;
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use tokio::sync::oneshot;
 
 /// Read at a time.
 const PIECE: usize = 16 * 1024;
@@ -49,6 +51,8 @@ impl Over {
 pub struct Line {
     inner: RefCell<Inner>,
     over: std::rc::Rc<Over>,
+    /// Its end tells the engine's task that nobody has the connection any more.
+    _held: oneshot::Sender<Infallible>,
     tls: bool,
 }
 
@@ -87,7 +91,12 @@ pub fn broken(error: h2::Error) -> io::Error {
 }
 
 impl Line {
-    pub fn new(send: SendRequest<Bytes>, over: std::rc::Rc<Over>, tls: bool) -> Self {
+    pub fn new(
+        send: SendRequest<Bytes>,
+        over: std::rc::Rc<Over>,
+        held: oneshot::Sender<Infallible>,
+        tls: bool,
+    ) -> Self {
         let inner = Inner {
             send,
             head: Vec::new(),
@@ -96,7 +105,7 @@ impl Line {
             answer: Answer::Nothing,
             back: BytesMut::new(),
         };
-        Self { inner: RefCell::new(inner), over, tls }
+        Self { inner: RefCell::new(inner), over, _held: held, tls }
     }
 }
 

@@ -15,6 +15,9 @@ use h2::client::Builder;
 use line::{Line, Over};
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use wire::Wire;
 
 /// Bytes of an answer that may come before they are wanted.
@@ -26,8 +29,11 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// The longest head of an answer; what is passed on is limited by `proxy_buffer_size`.
 const HEAD: u32 = 256 * 1024;
 
+/// What a connection that nobody has any more may take to say so to a peer that does not read.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Speaks HTTP/2 on a connection from now on. Must run in a `LocalSet`: a task drives the engine until
-/// nobody has the connection any more.
+/// nobody has the connection any more, and for `FAREWELL` at most from then on.
 pub async fn begin(stream: Stream, tls: bool) -> io::Result<Stream> {
     let begun = Builder::new()
         .enable_push(false)
@@ -41,10 +47,15 @@ pub async fn begin(stream: Stream, tls: bool) -> io::Result<Stream> {
     let (send, connection) = begun.map_err(line::broken)?;
     let over = Rc::new(Over::default());
     let told = Rc::clone(&over);
+    let (held, left) = oneshot::channel();
     tokio::task::spawn_local(async move {
-        let _ = connection.await;
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            _ = &mut connection => {}
+            _ = left => drop(timeout(FAREWELL, connection).await),
+        }
         told.tell();
     });
-    let line: Rc<dyn Carried> = Rc::new(Line::new(send, over, tls));
+    let line: Rc<dyn Carried> = Rc::new(Line::new(send, over, held, tls));
     Ok(line.into())
 }
