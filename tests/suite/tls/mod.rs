@@ -50,7 +50,8 @@ fn the_name_asked_for_chooses_the_server() {
 fn a_server_may_say_nothing_of_tls() {
     let authority = Authority::new("Test");
     let setup = Setup::http(
-        "server { listen %%listen%% ssl; server_name one.site.test; ssl_certificate one.pem;
+        "ssl_conf_command Options SessionTicket;
+         server { listen %%listen%% ssl; server_name one.site.test; ssl_certificate one.pem;
             ssl_certificate_key one.key; return 200 one; }
          server { listen %%listen%%; server_name *.site.test; return 200 $host; }",
     );

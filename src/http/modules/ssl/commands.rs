@@ -43,9 +43,16 @@ pub(super) fn apply(draft: &Draft) -> Cow<'_, Draft> {
         }
     }
     // The first one of its kind is the one that is shown.
-    changed.certificates.get_or_insert_default().splice(..0, certificate.cloned());
-    changed.keys.get_or_insert_default().splice(..0, key.cloned());
+    put_first(&mut changed.certificates, certificate);
+    put_first(&mut changed.keys, key);
     Cow::Owned(changed)
+}
+
+/// A server that is given nothing is not to look as if it had something of its own.
+fn put_first(words: &mut Option<Vec<Word>>, word: Option<&Word>) {
+    if let Some(word) = word {
+        words.get_or_insert_default().insert(0, word.clone());
+    }
 }
 
 fn carry_out(draft: &mut Draft, name: &str, value: &Word) {
@@ -121,6 +128,15 @@ mod tests {
         let server = &site.snapshot.tls[0];
         assert!(server.tickets && !server.own_order);
         assert!(server.protocols.tls12 && !server.protocols.tls13);
+    }
+
+    #[test]
+    fn a_command_alone_is_no_certificate() {
+        let http = "ssl_conf_command Options SessionTicket;";
+        let said = errors(http, "listen 1 ssl;").concat();
+        assert!(said.contains("no \"ssl_certificate\" is defined"), "{said}");
+        let said = errors(http, "listen 1 ssl; ssl_conf_command Certificate none.pem;").concat();
+        assert!(said.contains("no \"ssl_certificate_key\" is defined"), "{said}");
     }
 
     #[test]
