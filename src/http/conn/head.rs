@@ -20,14 +20,22 @@ pub enum Framing {
 
 /// Decides the framing. An unknown length to a client without chunked coding ends the connection.
 pub fn framing(req: &mut Request, conf: &Conf) -> Framing {
-    if req.header_only() || req.reply.content_length.is_some() || req.reply.status == 101 {
+    if ends_with_connection(req, conf) {
+        req.keepalive = false;
         return Framing::Plain;
     }
-    if req.head.version == Version::Http11 && conf.chunked && !req.reply.bare {
-        return Framing::Chunked;
-    }
-    req.keepalive = false;
-    Framing::Plain
+    if is_delimited(req) { Framing::Plain } else { Framing::Chunked }
+}
+
+/// Whether the end of the connection is the end of the body.
+pub fn ends_with_connection(req: &Request, conf: &Conf) -> bool {
+    let chunked = req.head.version == Version::Http11 && conf.chunked && !req.reply.bare;
+    !is_delimited(req) && !chunked
+}
+
+/// Whether the head tells where the answer ends.
+fn is_delimited(req: &Request) -> bool {
+    req.header_only() || req.reply.content_length.is_some() || req.reply.status == 101
 }
 
 /// Appends the head. HTTP/0.9 has none.

@@ -46,6 +46,8 @@ enum After {
     Close {
         linger: bool,
     },
+    /// The answer is not whole: nothing may say that this was all.
+    Broken,
     /// Bytes go both ways from here on.
     Tunnel,
     /// The connection was cut.
@@ -101,6 +103,7 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>) {
                 client.stream.borrow_mut().say_end();
                 return;
             }
+            After::Broken => return,
         }
     }
 }
@@ -193,9 +196,14 @@ async fn exchange(service: &Rc<Service>, client: &Rc<Client>) -> After {
 
 /// What is to be said of a request that ends before its time.
 fn cut_off(req: &mut Request) -> After {
-    if !req.logged.get() {
-        pump::stop(req);
-        access_log::run(req);
+    if req.logged.get() {
+        return After::Cut;
+    }
+    pump::stop(req);
+    access_log::run(req);
+    if pump::ends_with_connection(req) {
+        pump::reset(req);
+        return After::Broken;
     }
     After::Cut
 }
@@ -237,7 +245,7 @@ async fn answer(service: &Rc<Service>, req: &mut Request, verdict: Verdict) -> A
     }
     pipeline::over(req);
     if sent.is_err() || client.broken.get() {
-        return After::Close { linger: false };
+        return After::Broken;
     }
     settle(req).await
 }

@@ -105,11 +105,20 @@ pub async fn body(
         outlast(req).await;
     }
     req.settle_try();
-    if framing == Framing::Plain && req.reply.content_length.is_none() && failed.is_some() {
-        // The end of the connection is the end of this body: only a reset tells that it is not all.
-        let _ = client.stream.borrow().reset_on_close();
+    if (sent.is_err() || failed.is_some()) && ends_with_connection(req) {
+        reset(req);
     }
     report(req, sent, failed)
+}
+
+/// Whether a body is being sent whose end is that of the connection.
+pub fn ends_with_connection(req: &Request) -> bool {
+    req.reply.head_sent && head::ends_with_connection(req, &req.conf().connection)
+}
+
+/// Only a reset tells that such a body is not whole.
+pub fn reset(req: &Request) {
+    let _ = req.client.stream.borrow().reset_on_close();
 }
 
 /// The client has gone. What its request does behind is awaited all the same while its switch is closed.

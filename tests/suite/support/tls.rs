@@ -194,12 +194,26 @@ impl Secure {
         response
     }
 
+    /// All up to the end of a text.
+    pub fn until(&mut self, text: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(text.as_bytes()) {
+            let mut byte = [0];
+            assert_eq!(self.0.read(&mut byte).ok(), Some(1), "{:?}", bytes.escape_ascii());
+            bytes.push(byte[0]);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Whether the end was announced, not cut off.
     pub fn ends_properly(&mut self) -> bool {
         match self.0.read(&mut [0]) {
             Ok(0) => true,
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
-            other => panic!("{other:?}"),
+            Err(error) => match error.kind() {
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => false,
+                _ => panic!("{error:?}"),
+            },
+            more => panic!("{more:?}"),
         }
     }
 }

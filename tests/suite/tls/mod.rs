@@ -61,6 +61,28 @@ fn a_server_may_say_nothing_of_tls() {
     assert_eq!(client.get(address, "two.site.test", "/").text(), "two.site.test");
 }
 
+/// Without a length the end of the connection is the end of the body, if it says that it is.
+#[test]
+fn half_an_answer_does_not_end_properly() {
+    let authority = Authority::new("Test");
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let half = Origin::answering_once(format!("{head}5\r\nhello\r\n"));
+    let whole = Origin::answering_once(format!("{head}5\r\nhello\r\n0\r\n\r\n"));
+    let more = format!(
+        "location /half {{ proxy_pass http://{}; }} location /whole {{ proxy_pass http://{}; }}",
+        half.address(),
+        whole.address()
+    );
+    let server = servers(&authority, &more).start();
+    for (path, properly) in [("/whole", true), ("/half", false)] {
+        let client = authority.client();
+        let mut secure = client.connect(server.address(), "one.test").expect("a handshake");
+        secure.send(&format!("GET {path} HTTP/1.0\r\nHost: one.test\r\n\r\n"));
+        assert_eq!(secure.until("hello").matches("HTTP/1.1 200").count(), 1);
+        assert_eq!(secure.ends_properly(), properly, "{path}");
+    }
+}
+
 #[test]
 fn connections_are_kept_and_ended_properly() {
     let authority = Authority::new("Test");
