@@ -62,7 +62,8 @@ pub async fn serve(service: &Rc<Service>, client: &Rc<Client>, channel: &Channel
 
 async fn respond(req: &mut Request, channel: &Channel, asked: Asked) {
     req.live.counters.count(Total::Requests);
-    let verdict = match enter(req, &asked) {
+    let socket = websocket::is_asked(&asked.parts);
+    let mut verdict = match enter(req, &asked) {
         Ok(()) => match begin::refused_for_tls(req) {
             None => pipeline::run(req).await,
             Some(status) => pipeline::refuse(req, status).await,
@@ -73,7 +74,12 @@ async fn respond(req: &mut Request, channel: &Channel, asked: Asked) {
             pipeline::refuse(req, reject.status).await
         }
     };
-    if verdict == Verdict::Close {
+    if verdict == Verdict::Send && !websocket::fits(req, socket) {
+        let status = req.reply.status;
+        req.log_error(format_args!("{status} is no answer to what the stream was to become"));
+        verdict = pipeline::refuse(req, 502).await;
+    }
+    if verdict == Verdict::Close || !websocket::fits(req, socket) {
         pipeline::over(req);
         return channel.reset(Reason::INTERNAL_ERROR);
     }

@@ -6,6 +6,7 @@
 use super::channel::Channel;
 use super::reply;
 use crate::base64;
+use crate::http::body::Body;
 use crate::http::client::Doing;
 use crate::http::conn::pump::Cut;
 use crate::http::conn::tunnel;
@@ -35,6 +36,16 @@ pub fn complete(req: &mut Request) {
     headers.push_known(Name::Upgrade, b"websocket");
     headers.push_known(Name::Connection, b"Upgrade");
     headers.set(Name::SecWebSocketKey, key.unwrap_or_default().as_bytes());
+}
+
+/// Whether a client will take the reply for what it is. To one that asked for a WebSocket every 2xx says
+/// that it has one (RFC 8441, section 5); nobody else can be given one.
+pub fn fits(req: &Request, asked: bool) -> bool {
+    match req.reply.status {
+        101 => asked && matches!(req.reply.body, Body::Upstream(_)),
+        200..300 => !asked,
+        _ => true,
+    }
 }
 
 /// Tells the client that it has its WebSocket, and passes bytes both ways until either side ends.

@@ -63,6 +63,40 @@ fn a_stream_becomes_a_websocket() {
     server.wait_for("h2.log", |log| log.contains("GET /chat?a=b HTTP/2.0 200 OK."));
 }
 
+/// To the client every 2xx would be a WebSocket, and the body behind it what the other side says.
+#[test]
+fn a_page_is_no_websocket() {
+    if is_reference() {
+        return;
+    }
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    let server = start(&origin);
+    for path in ["/chat", "/said"] {
+        let mut h2 = H2::connect(server.address());
+        let chat = connect(&mut h2, "websocket", path);
+        let answer = h2.answer(chat);
+        assert!(answer.status == 502 && !answer.text().contains("hello"), "{answer:?}");
+    }
+    let mut h2 = H2::connect(server.address());
+    let page = h2.get("/chat");
+    assert_eq!(h2.answer(page).text(), "hello");
+    server.wait_for("h2.log", |log| log.contains("GET /chat HTTP/2.0 502 OK."));
+}
+
+#[test]
+fn nobody_gets_a_websocket_unasked() {
+    if is_reference() {
+        return;
+    }
+    let head =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let origin = Origin::answering(head);
+    let server = start(&origin);
+    let mut h2 = H2::connect(server.address());
+    let page = h2.get("/chat");
+    assert_eq!(h2.answer(page).status, 502);
+}
+
 #[test]
 fn other_protocols_are_not_known() {
     if is_reference() {
