@@ -20,7 +20,7 @@ pub struct Staple {
     issuer: Vec<u8>,
     /// To be sent to the responder, DER.
     pub request: Vec<u8>,
-    /// Who must have signed the answer (`ssl_stapling_verify`); without, the issuer or whom it names.
+    /// Who must have signed the answer (`ssl_stapling_verify`); without, anybody.
     pub trust: Option<Arc<Trust>>,
 }
 

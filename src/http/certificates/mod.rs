@@ -13,6 +13,7 @@ use crate::tls::{Certificate, Trust, certificate};
 pub use varying::Varying;
 
 use rustls::pki_types::CertificateDer;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -44,14 +45,19 @@ pub fn pair(
 }
 
 fn failed(word: &Word, why: &str) -> Error {
-    word.error(format_args!("cannot load certificate key \"{}\": {why}", word.lossy()))
+    word.error(format_args!("cannot load certificate key \"{}\": {why}", shown(word)))
+}
+
+/// The word for people: a text that stands in the configuration itself may be a secret.
+pub fn shown(word: &Word) -> Cow<'_, str> {
+    if word.text.starts_with(b"data:") { Cow::Borrowed("data:...") } else { word.lossy() }
 }
 
 /// The certificates in a file.
 pub fn chain(word: &Word, cx: &mut Finish) -> Option<Vec<CertificateDer<'static>>> {
     let chain = read(word, "cannot load certificate", cx).and_then(|pem| {
         certificate::chain(&pem).map_err(|why| {
-            word.error(format_args!("cannot load certificate \"{}\": {why}", word.lossy()))
+            word.error(format_args!("cannot load certificate \"{}\": {why}", shown(word)))
         })
     });
     chain.map_err(|error| cx.report(error)).ok()
@@ -64,7 +70,7 @@ pub fn trust(
     cx: &mut Finish,
 ) -> Option<Arc<Trust>> {
     let failed = |word: &Word, why: &str| {
-        word.error(format_args!("cannot load CRL \"{}\": {why}", word.lossy()))
+        word.error(format_args!("cannot load CRL \"{}\": {why}", shown(word)))
     };
     let crls = match revoked {
         Some(word) => read(word, "cannot load CRL", cx)
@@ -119,11 +125,33 @@ fn warn_of_end(chain: &[CertificateDer<'_>], word: &Word, cx: &mut Finish) {
     else {
         return;
     };
-    let name = word.lossy();
+    let name = shown(word);
     if left < 0 {
         cx.env.warn(word.error(format_args!("certificate \"{name}\" has expired")));
     } else if left < SOON {
         let days = left / 86_400;
         cx.env.warn(word.error(format_args!("certificate \"{name}\" expires in {days} days")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::fixture::errors;
+
+    #[test]
+    fn what_stands_in_the_configuration_is_not_repeated() {
+        let pair = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        let (certificate, secret) = (pair.cert.pem(), "data:TWFuIGlzIGRpc3Rpbmd1aXNoZWQ");
+        for (certificate, key) in [(certificate.as_str(), secret), (secret, "data:x")] {
+            let certificate = certificate.trim_start_matches("data:");
+            let said = errors(
+                "",
+                &format!(
+                    "listen 1 ssl; ssl_certificate \"data:{certificate}\"; ssl_certificate_key {key};"
+                ),
+            );
+            let said = said.concat();
+            assert!(said.contains("\"data:...\"") && !said.contains("TWFu"), "{said}");
+        }
     }
 }

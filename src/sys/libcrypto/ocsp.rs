@@ -41,8 +41,9 @@ pub fn is_ocsp_response(der: &[u8]) -> bool {
     response(der).is_some()
 }
 
-/// What an answer says of a certificate, and until when, in seconds since 1970. It must be signed by the
-/// issuer or in his name; with `trusted`, that must lead to somebody there.
+/// What an answer says of a certificate, and until when, in seconds since 1970. Its signature must fit a
+/// certificate that it brings or the issuer's. Only with `trusted` is it known whose that is: it must lead
+/// to somebody there, and be the issuer's or have been allowed by him.
 pub fn ocsp_status(
     der: &[u8],
     subject: &[u8],
@@ -74,7 +75,7 @@ fn id(subject: &[u8], issuer: &[u8]) -> Option<Owned<c::OCSP_CERTID>> {
     Owned::new(unsafe { c::OCSP_cert_to_id(ptr::null(), subject.get(), issuer.get()) })
 }
 
-/// Whether it is signed by somebody who may.
+/// Whether it is signed; with `trusted`, by somebody who may.
 fn verify(basic: &Owned<c::OCSP_BASICRESP>, issuer: &[u8], trusted: Option<&Store>) -> Option<()> {
     let nobody = if trusted.is_none() { Some(Store::new()?) } else { None };
     let store = trusted.or(nobody.as_ref())?;

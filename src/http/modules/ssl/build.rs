@@ -79,7 +79,7 @@ fn alpn(http2: bool) -> Vec<Vec<u8>> {
 }
 
 /// Where TLS was first spoken of here.
-fn report(draft: &Draft, text: String, cx: &mut Finish) {
+pub(super) fn report(draft: &Draft, text: String, cx: &mut Finish) {
     if let Some(span) = draft.span {
         cx.report(Error::new(text, span));
     }
@@ -99,8 +99,10 @@ fn certificates(draft: &Draft, cx: &mut Finish) -> Certificates {
     let certificates = draft.certificates.as_deref().unwrap_or_default();
     let keys = draft.keys.as_deref().unwrap_or_default();
     if let Some(word) = certificates.get(keys.len()) {
-        let text =
-            format!("no \"ssl_certificate_key\" is defined for certificate \"{}\"", word.lossy());
+        let text = format!(
+            "no \"ssl_certificate_key\" is defined for certificate \"{}\"",
+            pem::shown(word)
+        );
         cx.report(word.error(text));
     }
     let passwords = draft.password_file.as_ref().map(|word| pem::passwords(word, cx));

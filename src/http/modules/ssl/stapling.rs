@@ -4,7 +4,9 @@
 //! Must not ask anybody.
 
 use super::Draft;
+use super::build::report;
 use crate::conf::world::reason;
+use crate::http::certificates::{self, shown};
 use crate::http::finish::Finish;
 use crate::http::stapling::Responder;
 use crate::tls::staple::{self, Staple};
@@ -48,27 +50,36 @@ pub(super) fn responders(
     if draft.stapling != Some(true) || draft.stapling_file.is_some() {
         return Vec::new();
     }
-    let trusted = draft
-        .trusted_certificate
-        .as_ref()
-        .and_then(|word| crate::http::certificates::chain(word, cx));
+    let trusted = draft.trusted_certificate.as_ref().and_then(|word| certificates::chain(word, cx));
     let trusted = trusted.unwrap_or_default();
     let known = client.map(|client| client.announced.clone()).unwrap_or_default();
     let known: Vec<_> = known.into_iter().chain(trusted).collect();
-    let verify = draft.stapling_verify == Some(true);
-    let trust = verify.then(|| Trust::new(&known, &[]).ok()).flatten().map(Arc::new);
+    let trust = match trust(draft, &known) {
+        Ok(trust) => trust,
+        Err(why) => {
+            let text = format!("\"ssl_stapling_verify\" cannot be set up: {why}");
+            report(draft, text, cx);
+            return Vec::new();
+        }
+    };
     let words = draft.certificates.iter().flatten();
     let mut found = Vec::new();
     for (nth, (pair, word)) in pairs.iter().zip(words).enumerate() {
         match responder(draft, pair, (&known, trust.clone()), cx) {
             Ok(responder) => found.push(Arc::new(Responder { certificate: nth, ..responder })),
             Err(why) => {
-                let text = format_args!("\"ssl_stapling\" ignored, {why} \"{}\"", word.lossy());
+                let text = format_args!("\"ssl_stapling\" ignored, {why} \"{}\"", shown(word));
                 cx.env.warn(word.error(text));
             }
         }
     }
     found
+}
+
+/// Whom answers must come from, if that is asked; an error must not become trust in anybody.
+fn trust(draft: &Draft, known: &[CertificateDer<'_>]) -> Result<Option<Arc<Trust>>, String> {
+    let verify = draft.stapling_verify == Some(true);
+    verify.then(|| Trust::new(known, &[]).map(Arc::new)).transpose()
 }
 
 fn responder(
@@ -105,4 +116,19 @@ fn responder(
         host: host.to_owned(),
         path: path.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_trusted_is_not_trust_in_anybody() {
+        let bad = [CertificateDer::from(vec![0x30, 0x00])];
+        let mut draft = Draft::default();
+        assert!(matches!(trust(&draft, &bad), Ok(None)), "nothing is verified");
+        draft.stapling_verify = Some(true);
+        assert!(trust(&draft, &bad).is_err());
+        assert!(matches!(trust(&draft, &[]), Ok(Some(_))), "nobody is trusted");
+    }
 }
