@@ -103,7 +103,7 @@ struct Excerpt {
 fn excerpt(sources: &Sources, span: Span, at: Position) -> Option<Excerpt> {
     const WIDTH: usize = 160;
     let (bytes, start) = sources.line(span);
-    let text = String::from_utf8_lossy(bytes);
+    let text = without_secret(&String::from_utf8_lossy(bytes));
     if text.trim().is_empty() {
         return None;
     }
@@ -115,6 +115,7 @@ fn excerpt(sources: &Sources, span: Span, at: Position) -> Option<Excerpt> {
         .count()
         .clamp(1, WIDTH / 2);
     let column = at.column - 1;
+    let marked = marked.min(text.chars().count().saturating_sub(column)).max(1);
     let from = if column + marked < WIDTH { 0 } else { column.saturating_sub(WIDTH / 4) };
     let visible = text.trim_end().chars().skip(from).take(WIDTH);
     let text: String =
@@ -124,6 +125,16 @@ fn excerpt(sources: &Sources, span: Span, at: Position) -> Option<Excerpt> {
     let mut pointer: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
     pointer.extend(std::iter::repeat_n('^', marked));
     Some(Excerpt { line: at.line, text, pointer })
+}
+
+/// The line without what may be a private key: from the first `data:` that a certificate or key may follow.
+fn without_secret(line: &str) -> String {
+    let is_key =
+        ["_certificate", "-----BEGIN", "PrivateKey"].iter().any(|sign| line.contains(sign));
+    match line.split_once("data:") {
+        Some((before, _)) if is_key => format!("{before}data:..."),
+        _ => line.to_owned(),
+    }
 }
 
 /// Text from a configuration must not drive the terminal it is shown on.
@@ -151,6 +162,18 @@ mod tests {
         let tree = parse(&mut env, Path::new("/c/main.conf"));
         complain(&tree, &mut env);
         render(&env)
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        let line = "ssl_certificate_key \"data:SECRET\"; b c;\n";
+        let shown = shown(&[("/c/main.conf", line)], |tree, env| {
+            for directive in tree {
+                env.report(directive.arg(0).error("it is wrong"));
+            }
+        });
+        assert!(shown.contains("1 | ssl_certificate_key \"data:...\n"), "{shown}");
+        assert!(!shown.contains("SECRET"), "{shown}");
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Draft {
         let Some(key) = self.command("PrivateKey").or(self.key.as_ref()) else {
             let text = format!(
                 "no \"{prefix}_ssl_certificate_key\" is defined for certificate \"{}\"",
-                certificate.lossy()
+                certificates::shown(certificate)
             );
             cx.report(certificate.error(text));
             return None;
