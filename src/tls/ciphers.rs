@@ -70,9 +70,9 @@ const TLS12: [Known; 6] = [
     },
 ];
 
-/// What every one of them is.
+/// What every one of them is. `ECDH` has meant what `ECDHE` does since the fixed keys are gone.
 const COMMON: &[&str] =
-    &["ALL", "HIGH", "DEFAULT", "ECDHE", "EECDH", "kECDHE", "kEECDH", "TLSv1.2", "FIPS"];
+    &["ALL", "HIGH", "DEFAULT", "ECDH", "ECDHE", "EECDH", "kECDHE", "kEECDH", "TLSv1.2", "FIPS"];
 
 /// In the order of OpenSSL's default list, by the names that it gives them.
 const TLS13: [CipherSuite; 3] = [
@@ -233,6 +233,15 @@ mod tests {
         for list in ["HIGH:!aNULL:!MD5", "DEFAULT", "ALL:@SECLEVEL=1", "EECDH", "ECDHE !SSLv2"] {
             assert_eq!(names(list), all, "{list}");
         }
+        for list in ["ECDH", "kECDHE", "kEECDH", "ECDHE:!kRSA:!ADH"] {
+            assert_eq!(names(list), all, "{list}");
+        }
+        let gcm: Vec<_> = all.iter().copied().filter(|name| name.contains("GCM")).collect();
+        for list in ["ECDH+AESGCM", "EECDH+AESGCM:!aNULL", "kECDHE+AESGCM"] {
+            assert_eq!(names(list), gcm, "{list}");
+        }
+        assert!(select("ECDH+AESGCM:ECDH").missing.is_empty());
+        assert!(names("HIGH:!ECDH").is_empty());
         let ecdsa = ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256"];
         assert_eq!(names("EECDH+ECDSA+AESGCM"), ecdsa);
         assert_eq!(names("HIGH:!aRSA:-CHACHA20"), ecdsa);
