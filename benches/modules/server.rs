@@ -3,6 +3,7 @@
 use crate::{Outcome, process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,7 +30,7 @@ impl Server {
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut server = Server { child, pids: Vec::new(), address, dir };
         let deadline = Instant::now() + Duration::from_secs(10);
-        while server.connect().is_err() {
+        while server.greet().is_err() {
             if Instant::now() > deadline {
                 return Err("does not serve".into());
             }
@@ -37,6 +38,17 @@ impl Server {
         }
         server.pids = process::tree(Pid::from_raw(i32::try_from(server.child.id())?))?;
         Ok(server)
+    }
+
+    /// An answer, whatever it is: only a worker gives one.
+    fn greet(&self) -> Outcome<()> {
+        let mut stream = self.connect()?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        match stream.read(&mut [0; 1])? {
+            0 => Err("no answer".into()),
+            _ => Ok(()),
+        }
     }
 
     pub fn connect(&self) -> Outcome<TcpStream> {
