@@ -8,7 +8,7 @@ pub mod varying;
 
 use super::finish::Finish;
 use crate::conf::world::reason;
-use crate::conf::{Error, Word};
+use crate::conf::{Error, Span, Word};
 use crate::tls::{Certificate, Trust, certificate};
 pub use varying::Varying;
 
@@ -80,11 +80,11 @@ pub fn trust(
     let crls = crls.map_err(|error| cx.report(error)).ok()?;
     match Trust::new(trusted, &crls) {
         Ok(trust) => Some(Arc::new(trust)),
-        // The certificates have been read before.
+        // Nothing may go on as if nobody had to be trusted.
         Err(why) => {
-            if let Some(word) = revoked {
-                cx.report(failed(word, &why));
-            }
+            let untold =
+                || Error::new(format!("cannot use the trusted certificates: {why}"), Span::NOWHERE);
+            cx.report(revoked.map_or_else(untold, |word| failed(word, &why)));
             None
         }
     }
